@@ -1,0 +1,12 @@
+# The extension module wbpf._native and its type stub.
+find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
+find_package(nanobind 3 CONFIG REQUIRED)
+
+file(GLOB module_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
+nanobind_add_module(_native NB_STATIC NB_SUPPRESS_WARNINGS ${module_sources} ${core_objects})
+target_link_libraries(_native PRIVATE wbpf_core)
+install(TARGETS _native DESTINATION wbpf)
+
+nanobind_add_stub(_native_stub MODULE _native OUTPUT _native.pyi
+  PYTHON_PATH $<TARGET_FILE_DIR:_native> DEPENDS _native)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/_native.pyi DESTINATION wbpf)
