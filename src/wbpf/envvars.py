@@ -1,0 +1,87 @@
+"""Every environment variable that wBPF reads. The C library reads the same ones, with the same defaults."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from wbpf.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EnvVar(Generic[T]):
+    """One environment variable.
+
+    Args:
+        name: its name.
+        parse: makes the value from the text; raises ValueError with what it expected.
+        default: makes the value when the variable is not set or empty.
+        default_text: the default in words, for help and docs.
+        help: what it is for, in one line.
+    """
+
+    name: str
+    parse: Callable[[str], T]
+    default: Callable[[], T]
+    default_text: str
+    help: str
+
+    def read(self, environ: Mapping[str, str] | None = None) -> T:
+        """Return the value in force.
+
+        Raises:
+            ConfigError: the variable is set to something that can't be used.
+        """
+        text = (os.environ if environ is None else environ).get(self.name, "")
+        if not text:
+            return self.default()
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.name}={text!r} can't be used",
+                str(error),
+                f"unset {self.name} for {self.default_text}",
+            ) from error
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise ValueError("it must be a whole number above 0")
+    return int(text)
+
+
+DIR = EnvVar(
+    "WBPF_DIR",
+    Path,
+    lambda: Path(f"/dev/shm/wbpf-{os.getuid()}"),
+    "/dev/shm/wbpf-UID",
+    "directory of this host's segments",
+)
+HOST = EnvVar("WBPF_HOST", str, socket.gethostname, "the host's name", "name of this host in traces")
+SERVICE = EnvVar(
+    "WBPF_SERVICE",
+    str,
+    lambda: Path(sys.argv[0] or "python").stem,
+    "the program's name",
+    "name of this service in traces",
+)
+SEGMENT_MB = EnvVar("WBPF_SEGMENT_MB", _positive, lambda: 64, "64", "size in MiB of a segment that is made")
+LEVEL = EnvVar(
+    "WBPF_LEVEL",
+    str,
+    lambda: "trace",
+    "trace (everything)",
+    "severity below which nothing is recorded: trace, debug, info, warn, error, fatal, off, or a number",
+)
+
+ALL: tuple[EnvVar[Any], ...] = (DIR, HOST, SERVICE, SEGMENT_MB, LEVEL)
+
+__all__ = ["ALL", "DIR", "HOST", "LEVEL", "SEGMENT_MB", "SERVICE", "EnvVar"]
