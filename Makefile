@@ -1,22 +1,63 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench wheel lock clean
+.NOTPARALLEL:
+
 PY := .venv/bin/python
+BENCHMARKS := recorder
+NATIVE_SOURCES = $(shell find native -name '*.[ch]' -o -name '*.cpp' -o -name '*.hpp')
 
-help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: ## make .venv with the package in it (again after a change of native code)
+.PHONY: setup
+setup: ## make .venv/ with the package in it; again after a change of native code
 	@tools/setup.sh
 
+.PHONY: demo
 demo: setup ## catch rare faults in a shared-memory cluster of four hosts
 	@.venv/bin/wbpf demo
 
-test: setup ## unit and integration tests, with the C tests, but the slow ones
+.PHONY: test
+test: setup ## all tests but the slow ones; the C tests of native/tests are among them
 	@$(PY) -m pytest -m "not slow"
 
+.PHONY: test-all
 test-all: setup ## all tests
 	@$(PY) -m pytest
 
-lock: ## choose newer versions for requirements.lock
-	@.venv/bin/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-	    --generate-hashes --custom-compile-command 'make lock' --upgrade -o requirements.lock
+.PHONY: lint
+lint: setup ## style, types, formatting of C, who imports whom, stale generated files
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/clang-format --dry-run -Werror $(NATIVE_SOURCES)
+	$(PY) tools/import_rules.py
+	$(PY) tools/generate.py --check
+	$(PY) tools/licences.py --check
+
+.PHONY: generate
+generate: setup ## make the generated files anew
+	$(PY) tools/generate.py
+	$(PY) tools/licences.py
+
+.PHONY: bench
+bench: $(BENCHMARKS:%=bench-%) ## all benchmarks, into bench/results/; one of them: make bench-recorder
+
+.PHONY: $(BENCHMARKS:%=bench-%)
+$(BENCHMARKS:%=bench-%): bench-%: setup
+	$(PY) -m bench.$*
+
+.PHONY: wheel
+wheel: setup ## a wheel for this machine, in dist/
+	$(PY) -m pip wheel --disable-pip-version-check --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	@ls -l dist/*.whl
+
+.PHONY: lock
+lock: setup ## choose new versions of all packages and write them to requirements.lock
+	.venv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+	    --all-extras --group dev --generate-hashes --custom-compile-command 'make lock' -o requirements.lock
+
+.PHONY: clean
+clean: ## remove all that the other targets make, .venv/ too
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/wbpf/_native.pyi
+	find src tests tools bench -name __pycache__ -prune -exec rm -rf {} +

@@ -62,7 +62,7 @@ def imports(graph: ImportGraph) -> Iterator[tuple[str, str, int]]:
 
 def _names(required: bool = True) -> list[str]:
     # import-linter puts a list in the field's place when it reads the configuration.
-    extra = {} if required else {"default": []}
+    extra: dict[str, list[str]] = {} if required else {"default": []}
     return cast("list[str]", fields.ListField(subfield=fields.StringField(), required=required, **extra))
 
 
