@@ -8,11 +8,16 @@ else()
   set(c_root "")
 endif()
 
+if(WBPF_SANITIZE) # their run-time library is linked by the program
+  return()
+endif()
+
 foreach(kind SHARED STATIC)
   string(TOLOWER wbpf_${kind} library)
   add_library(${library} ${kind} ${core_objects})
   target_link_libraries(${library} PRIVATE wbpf_core)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME wbpf LINKER_LANGUAGE C)
+  target_link_options(${library} PRIVATE -Wl,-Bsymbolic-functions -Wl,--no-undefined)
   install(TARGETS ${library} DESTINATION ${c_root}${CMAKE_INSTALL_LIBDIR})
 endforeach()
 if(NOT SKBUILD) # a wheel holds no symbolic links, so the library in it has one plain name
@@ -21,8 +26,8 @@ if(NOT SKBUILD) # a wheel holds no symbolic links, so the library in it has one 
 endif()
 
 # The prefix is relative to the file itself, so that the tree can be moved.
-file(RELATIVE_PATH prefix_from_pc
-  /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" prefix_from_pc ${prefix_from_pc})
 configure_file(wbpf.pc.in wbpf.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/wbpf.pc DESTINATION ${c_root}${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(DIRECTORY include/wbpf DESTINATION ${c_root}include FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")

@@ -5,6 +5,10 @@ find_package(nanobind 3 CONFIG REQUIRED)
 file(GLOB module_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
 nanobind_add_module(_native NB_STATIC NB_SUPPRESS_WARNINGS ${module_sources} ${core_objects})
 target_link_libraries(_native PRIVATE wbpf_core)
+# A program that embeds Python may link libwbpf itself: neither copy may take the other's functions.
+target_link_options(_native PRIVATE
+  -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/exports.map)
+set_property(TARGET _native PROPERTY LINK_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/exports.map)
 install(TARGETS _native DESTINATION wbpf)
 
 nanobind_add_stub(_native_stub MODULE _native OUTPUT _native.pyi
