@@ -68,13 +68,13 @@ checksum() { sha256sum "$@" | sha256sum | cut -d' ' -f1; }
 is_fresh() { [[ -f .venv/.stamp-$1 && $(<".venv/.stamp-$1") == "$2" ]]; }
 stamp() { printf '%s\n' "$2" >".venv/.stamp-$1"; }
 
-if [[ ! -x .venv/bin/python ]] || ! is_fresh venv made; then
+if [[ ! -x .venv/bin/python ]] || ! is_fresh venv "made in $PWD"; then
     packages=$(missing_packages | xargs)
     # shellcheck disable=SC2086 # one word a package
     [[ -z $packages ]] || install_packages $packages
     python=$(find_python)
     run "virtual environment with $("$python" -V) ($python)" "$python" -m venv --clear .venv
-    stamp venv made
+    stamp venv "made in $PWD"
 fi
 
 lock=$(checksum requirements.lock)
