@@ -1,0 +1,59 @@
+"""The records that hosts write: their format, their clocks, and the traces they make up."""
+
+from wbpf.records.assemble import Source, assemble
+from wbpf.records.clocks import Calibration, Clock
+from wbpf.records.codec import RawRecord, decode_run, iter_run
+from wbpf.records.conclusion import Conclusion, HostPart, Status, worst
+from wbpf.records.context import NO_TRACE, host_id, parse_trace_id, span_id_hex, trace_id_hex
+from wbpf.records.origin import HostInfo, ProcessInfo, SegmentInfo
+from wbpf.records.piece import Piece, join
+from wbpf.records.schema import Fields, Schema, Value, parse_schemas, schema_id
+from wbpf.records.trace import (
+    Edge,
+    EdgeEnd,
+    Record,
+    RecordId,
+    Span,
+    SpanKind,
+    Trace,
+    Trigger,
+    level_name,
+)
+
+__all__ = [
+    "NO_TRACE",
+    "Calibration",
+    "Clock",
+    "Conclusion",
+    "Edge",
+    "EdgeEnd",
+    "Fields",
+    "HostInfo",
+    "HostPart",
+    "Piece",
+    "ProcessInfo",
+    "RawRecord",
+    "Record",
+    "RecordId",
+    "Schema",
+    "SegmentInfo",
+    "Source",
+    "Span",
+    "SpanKind",
+    "Status",
+    "Trace",
+    "Trigger",
+    "Value",
+    "assemble",
+    "decode_run",
+    "host_id",
+    "iter_run",
+    "join",
+    "level_name",
+    "parse_schemas",
+    "parse_trace_id",
+    "schema_id",
+    "span_id_hex",
+    "trace_id_hex",
+    "worst",
+]
