@@ -25,7 +25,9 @@ def test_errors_cross_processes_whole() -> None:
 
 
 def test_exit_statuses() -> None:
-    classes = [item for item in vars(errors).values() if inspect.isclass(item) and issubclass(item, WbpfError)]
+    classes = [
+        item for item in vars(errors).values() if inspect.isclass(item) and issubclass(item, WbpfError)
+    ]
     assert {item.__name__ for item in classes} == set(errors.__all__)
     families = [item for item in classes if "exit_code" in vars(item)]
     assert len({item.exit_code for item in families}) == len(families), "each family has a status of its own"
