@@ -17,7 +17,8 @@ run() {
     shift
     say "$what"
     if ! "$@" >"$log" 2>&1 9>&- </dev/null; then
-        tail -n 25 "$log" >&2
+        tail -n 10 "$log" >&2
+        grep -m 10 -i 'error:' "$log" >&2 || true # where a compiler's words are, far above the end
         say "failed: $what" >&2
         say "the whole log is in $PWD/$log" >&2
         exit 1
