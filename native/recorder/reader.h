@@ -13,20 +13,23 @@ extern "C" {
 
 typedef struct wbpf_segment wbpf_segment;
 
-/* Map a segment. -ENOENT, -EACCES (also: writable by everybody), -EPROTO (not a segment, other version, impossible layout). `why` (>= 256 bytes) explains. */
+/* Map a segment. -ENOENT, -EACCES (also: writable by everybody), -EPROTO (not a segment, other version,
+ * impossible layout). `why` (>= 256 bytes) explains. */
 int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char *why);
 void wbpf_segment_close(wbpf_segment *segment);
 /* Where it is mapped; fields were validated at opening, ATOMIC ones change. */
 const struct wbpf_segment_header *wbpf_segment_header(const wbpf_segment *segment);
 const struct wbpf_process_slot *wbpf_segment_process(const wbpf_segment *segment, uint32_t index);
-/* Does process slot `index` (of that generation; 0 = any) hold its lock? Always false for a file without a lock file. */
+/* Does process slot `index` (of that generation; 0 = any) hold its lock? Always false for a file without a
+ * lock file. */
 bool wbpf_segment_process_alive(const wbpf_segment *segment, uint32_t index, uint32_t generation);
 
 /* ---- schemas and clocks ---- */
 
-/* Entry at *offset (start with 0) of the schema area; advances *offset. False at the end. `text` is not NUL-terminated. */
-bool wbpf_segment_next_schema(const wbpf_segment *segment, uint32_t *offset, uint32_t *schema_id, const char **text,
-                              uint32_t *text_bytes);
+/* Entry at *offset (start with 0) of the schema area; advances *offset. False at the end. `text` is not
+ * NUL-terminated. */
+bool wbpf_segment_next_schema(const wbpf_segment *segment, uint32_t *offset, uint32_t *schema_id,
+                              const char **text, uint32_t *text_bytes);
 /* Add a calibration (writable segments of this host only). */
 int wbpf_segment_calibrate(wbpf_segment *segment);
 /* Copy the calibrations in order of ticks; returns how many (<= WBPF_CALIBRATIONS). */
@@ -65,8 +68,8 @@ void wbpf_watch_destroy(wbpf_watch *watch);
 int wbpf_watch_add(wbpf_watch *watch, const uint8_t (*ids)[16], size_t count);
 void wbpf_watch_remove(wbpf_watch *watch, const uint8_t (*ids)[16], size_t count);
 /*
- * Collect what was written for the ids since the last poll: for ids added since then in all chunks, for the others
- * only in chunks whose word changed. Pieces point into memory of the watch, valid until the next call.
+ * Collect what was written for the ids since the last poll: for ids added since then in all chunks, for the
+ * others only in chunks whose word changed. Pieces point into memory of the watch, valid until the next call.
  * *lost_until_ticks is the segment's, loaded after the copies.
  */
 int wbpf_watch_poll(wbpf_watch *watch, const wbpf_piece **pieces, size_t *count, uint64_t *lost_until_ticks);
@@ -82,7 +85,8 @@ typedef struct wbpf_fired {
     struct wbpf_trigger_slot what;
 } wbpf_fired;
 
-/* Take up to `max` READY triggers (and with `again` also TAKEN ones: after a restart). Returns how many; frees slots CLAIMED by dead processes. */
+/* Take up to `max` READY triggers (and with `again` also TAKEN ones: after a restart). Returns how many;
+ * frees slots CLAIMED by dead processes. */
 uint32_t wbpf_segment_take_triggers(wbpf_segment *segment, bool again, wbpf_fired *out, uint32_t max);
 void wbpf_segment_ack_trigger(wbpf_segment *segment, uint32_t slot, uint64_t token);
 /* Cleared ids since *position (start with 0); lossy. Returns how many were copied. */

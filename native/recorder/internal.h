@@ -1,0 +1,294 @@
+/* What the files of the recorder share. */
+#ifndef WBPF_INTERNAL_H
+#define WBPF_INTERNAL_H
+
+#include "wbpf/format.h"
+#include "wbpf/trace.h"
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define LIKELY(x)   __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* Fields of the format that are marked ATOMIC are plain integers there (it is also read by C++ and BPF). */
+#define load_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define load_acquire(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define add_relaxed(p, v)   __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
+
+/* ---- the published word ---- */
+
+#define WORD_RECORDS_SHIFT    (WBPF_WORD_FRONT_BITS + WBPF_WORD_DIRECTORY_BITS)
+#define WORD_GENERATION_SHIFT (WORD_RECORDS_SHIFT + WBPF_WORD_RECORDS_BITS)
+#define WORD_ONE_SLOT         (1ULL << WBPF_WORD_FRONT_BITS)
+#define WORD_ONE_RECORD       (1ULL << WORD_RECORDS_SHIFT)
+
+static inline uint32_t word_front(uint64_t word)
+{
+    return word & ((1u << WBPF_WORD_FRONT_BITS) - 1);
+}
+static inline uint32_t word_slots(uint64_t word)
+{
+    return (word >> WBPF_WORD_FRONT_BITS) & ((1u << WBPF_WORD_DIRECTORY_BITS) - 1);
+}
+static inline uint32_t word_records(uint64_t word)
+{
+    return (word >> WORD_RECORDS_SHIFT) & ((1u << WBPF_WORD_RECORDS_BITS) - 1);
+}
+static inline uint32_t word_generation(uint64_t word)
+{
+    return (uint32_t)(word >> WORD_GENERATION_SHIFT);
+}
+static inline uint64_t word_of_generation(uint64_t generation)
+{
+    return generation << WORD_GENERATION_SHIFT;
+}
+static inline struct wbpf_directory_slot *directory_at(const uint8_t *data, uint32_t chunk_bytes,
+                                                       uint32_t index)
+{
+    return (struct wbpf_directory_slot *)(data + chunk_bytes - 8 * (index + 1));
+}
+
+/* ---- ids ---- */
+
+static inline void id_split(const uint8_t id[16], uint64_t *lo, uint64_t *hi)
+{
+    memcpy(lo, id, 8);
+    memcpy(hi, id + 8, 8);
+}
+static inline void id_join(uint8_t id[16], uint64_t lo, uint64_t hi)
+{
+    memcpy(id, &lo, 8);
+    memcpy(id + 8, &hi, 8);
+}
+/* Keyed: a sender of ids can't choose collisions. All 16 bytes count: padded 64-bit ids are common. */
+static inline uint64_t id_hash(uint64_t lo, uint64_t hi, uint64_t key0, uint64_t key1)
+{
+    __extension__ unsigned __int128 product = (unsigned __int128)(lo ^ key0) * (hi ^ key1);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* ---- clock.c ---- */
+
+extern uint32_t wbpf_clock_kind; /* of this process; set before the first tick is read */
+uint32_t clock_best_kind(void);
+uint64_t clock_monotonic_ns(void);
+uint64_t clock_unix_ns(void);
+uint64_t clock_read_slow(uint32_t kind);
+/* One reading of the counter against both clocks; the narrowest of a few windows. */
+void clock_calibrate(uint32_t kind, struct wbpf_calibration *out);
+uint64_t clock_measure_hz(uint32_t kind);
+/* Add a reading to a segment's ring. */
+void clock_record_calibration(struct wbpf_segment_header *header, const struct wbpf_calibration *reading);
+uint32_t clock_calibrations(const struct wbpf_segment_header *header, struct wbpf_calibration *out);
+uint64_t clock_to_unix_ns(const struct wbpf_calibration *sorted, uint32_t count, uint64_t ticks_hz,
+                          uint64_t ticks);
+
+static inline uint64_t clock_ticks(void)
+{
+#if defined(__x86_64__)
+    if (LIKELY(wbpf_clock_kind == WBPF_CLOCK_TSC))
+        return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    if (LIKELY(wbpf_clock_kind == WBPF_CLOCK_CNTVCT)) {
+        uint64_t ticks;
+        __asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+        return ticks;
+    }
+#endif
+    return clock_read_slow(wbpf_clock_kind);
+}
+
+/* ---- layout.c: making and mapping segments ---- */
+
+struct mapping {
+    uint8_t *base;
+    uint64_t bytes;
+    struct wbpf_segment_header *header;
+    struct wbpf_process_slot *processes;
+    struct wbpf_thread_slot *threads;
+    struct wbpf_trigger_slot *triggers;
+    struct wbpf_clear_slot *clears;
+    uint64_t *bitmap;
+    struct wbpf_chunk_header *chunks;
+    uint8_t *data;
+};
+struct layout_spec {
+    const char *host, *service;
+    uint64_t incarnation, bytes;
+    uint32_t chunk_bytes, level;
+};
+static inline uint8_t *chunk_data(const struct mapping *map, uint32_t chunk)
+{
+    return map->data + (uint64_t)chunk * map->header->chunk_stride;
+}
+/* Is this a segment whose every area lies inside it? 0 or -EPROTO; `why` (>= 256 bytes) explains. */
+int layout_check(const struct wbpf_segment_header *header, uint64_t file_bytes, char *why);
+void layout_resolve(struct mapping *map, uint8_t *base, uint64_t bytes);
+/* Fill a zeroed mapping of spec->bytes; the magic comes last. -EINVAL if too small. */
+int layout_initialise(uint8_t *base, const struct layout_spec *spec, char *why);
+/* Refuses links, other owners' world-writable files. Returns an fd or -errno. */
+int layout_open_file(const char *path, bool writable, char *why);
+int layout_map_file(int fd, bool writable, struct mapping *out, char *why);
+uint64_t random_u64(void);
+uint64_t fnv1a(const char *text, size_t bytes);
+
+/* ---- process.c: process slots and who lives ---- */
+
+struct process {
+    int lock_fd;
+    uint32_t slot, generation;
+    uint64_t owner; /* {slot + 1, generation}: what chunks, thread slots and triggers are marked with */
+    uint64_t lock_device, lock_inode;
+};
+static inline uint64_t owner_of(uint32_t slot, uint32_t generation)
+{
+    return (uint64_t)generation << 32 | (slot + 1);
+}
+int process_open_lock(const char *segment_path, bool create);
+void process_close_lock(int fd);
+/* Give the slot back; nothing may be written by this process any more. */
+void process_leave(const struct mapping *map, struct process *self);
+/* Claim a slot. -EUSERS when all are taken by live processes. */
+int process_join(const struct mapping *map, const char *segment_path, struct process *out);
+/* Do we still hold the lock? Something may have closed our descriptors: take it again, or -ESTALE when
+ * another process has the slot. */
+int process_check(const struct mapping *map, const char *segment_path, struct process *self);
+bool process_lock_area(const struct mapping *map, const struct process *self, bool take);
+bool process_alive(const struct mapping *map, int lock_fd, const struct process *self, uint64_t owner);
+
+/* ---- chunk.c: taking, closing, recycling ---- */
+
+/* Make `chunk` ours if nobody alive owns it. */
+bool chunk_own(const struct mapping *map, const struct process *self, uint32_t chunk);
+/* Own the oldest chunk (cleared ones first), recycle what is in it. -1: every chunk is owned by somebody
+ * alive. */
+int64_t chunk_take(const struct mapping *map, const struct process *self);
+void chunk_close(const struct mapping *map, uint32_t chunk, uint64_t now);
+/* How many traces the chunk names, how many are cleared, and the tick after which nothing was written to it.
+ */
+void chunk_survey(const struct mapping *map, uint32_t chunk, uint64_t word, uint32_t *ids, uint32_t *cleared,
+                  uint64_t *newest);
+void chunk_disown(const struct mapping *map, uint32_t chunk);
+
+/* ---- schema.c ---- */
+
+uint32_t schema_add(const struct mapping *map, const struct process *self, const char *name,
+                    const char *fields);
+bool schema_next(const struct wbpf_segment_header *header, const uint8_t *area, uint32_t *offset,
+                 uint32_t *schema_id, const char **text, uint32_t *text_bytes);
+
+/* ---- recorder.c: this process's recorder, and a writer a thread ---- */
+
+#define ID_CACHE 8
+
+/* One a thread, in memory that a forked child finds zeroed: it then starts afresh. */
+struct writer {
+    uint64_t word;  /* as published */
+    uint8_t *base;  /* data of our chunk */
+    uint32_t room;  /* bytes that fit between records and directory; 0 while no run is open */
+    uint32_t alive; /* 0 after a fork */
+    struct wbpf_chunk_header *chunk;
+    struct wbpf_thread_slot *slot; /* what we publish; a private dummy when all are taken */
+    volatile uint8_t busy;
+    uint8_t reserved_level; /* of an event between wbpf_reserve and wbpf_commit */
+    uint32_t reserved_schema, reserved_bytes;
+    uint32_t ids; /* RUN_NEW slots of real traces in our chunk */
+    int64_t chunk_index;
+    bool run_open;        /* the records that follow belong to the run of `current` */
+    wbpf_context current; /* the trace this thread works on; all zero: none */
+    struct {
+        uint64_t lo, hi;
+        uint32_t index; /* of the RUN_NEW slot + 1; 0 = not used */
+    } cache[ID_CACHE];
+    uint64_t random;
+    uint64_t calibrated_ticks, calibrated_unix_ns; /* for times in BEGIN records */
+    uint64_t retry_ticks;                          /* no chunk was to be had: not before this */
+    uint32_t tid;
+    struct wbpf_thread_slot own_slot;
+    struct writer *next; /* all writers of the process */
+    struct writer *next_free;
+};
+
+/* This process's recorder: one. `map` and paths outlive a fork, `state` does not. */
+struct recorder_state {
+    uint32_t alive;
+    uint32_t lock; /* spin lock of slow paths; free again in a forked child */
+    struct process process;
+    struct writer *writers, *free_writers;
+    uint32_t spare[64]; /* partly filled chunks that exited threads left, + 1 */
+    uint32_t spare_count;
+    uint32_t join_failures; /* after a fork */
+};
+extern struct mapping wbpf_map;
+extern struct recorder_state *wbpf_state;
+extern const char *wbpf_path;
+extern uint32_t *wbpf_doorbell;
+extern uint64_t wbpf_own_host_id;
+
+/* Of the slow paths alone: threads, schemas, spare chunks. */
+static inline void state_lock(void)
+{
+    while (__atomic_exchange_n(&wbpf_state->lock, 1, __ATOMIC_ACQUIRE))
+        sched_yield();
+}
+static inline void state_unlock(void)
+{
+    store_release(&wbpf_state->lock, 0);
+}
+void wbpf_ring(uint32_t *bell);
+
+struct writer *writer_slow(void);
+extern __thread struct writer *tls_writer __attribute__((tls_model("initial-exec")));
+static inline struct writer *writer_here(void)
+{
+    struct writer *w = tls_writer;
+    return LIKELY(w && w->alive) ? w : writer_slow();
+}
+void writer_count_refused(void);
+void writer_count_truncated(void);
+
+/* ---- writer.c: appending; the caller has entered ---- */
+
+#define LEVEL_STRUCTURE 24 /* of BEGIN, END, breadcrumbs, triggers: written unless the level is OFF */
+
+/* `ticks` 0: read the clock now. */
+void writer_append_at(struct writer *w, uint64_t ticks, unsigned kind, unsigned level, uint32_t schema,
+                      const void *payload, size_t bytes);
+/* `current` changed: publish it; the next record starts a new run. */
+void writer_switch(struct writer *w);
+/* Only the span or the level of `current` changed. */
+void writer_publish(struct writer *w);
+/* Forget our chunk, which is somebody else's or closed from here on. */
+void writer_drop_chunk(struct writer *w);
+/* Leave the chunk to the process (or close it) and the slots to others. */
+void writer_retire(struct writer *w);
+/* A private hold against signal handlers that trace; false: refused and counted. */
+static inline bool writer_enter(struct writer *w)
+{
+    if (UNLIKELY(w->busy)) {
+        writer_count_refused();
+        return false;
+    }
+    w->busy = 1;
+    atomic_signal_fence(memory_order_seq_cst);
+    return true;
+}
+static inline void writer_leave(struct writer *w)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    w->busy = 0;
+}
+static inline uint64_t writer_random(struct writer *w)
+{
+    __extension__ unsigned __int128 product;
+    w->random += 0xa0761d6478bd642fULL;
+    product = (unsigned __int128)w->random * (w->random ^ 0xe7037ed1a0b428dbULL);
+    uint64_t value = (uint64_t)product ^ (uint64_t)(product >> 64);
+    return value ? value : 1;
+}
+uint64_t writer_unix_ns(struct writer *w, uint64_t ticks);
+
+#endif

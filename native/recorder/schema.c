@@ -1,0 +1,74 @@
+/* The schema area: an append-only list of descriptors, in which a writer that dies leaves no hole. */
+#include "internal.h"
+#include <stdio.h>
+
+static uint32_t descriptor_id(const char *text, size_t bytes)
+{
+    uint32_t hash = 0x811c9dc5u;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ (uint8_t)text[i]) * 0x01000193u;
+    hash &= WBPF_SCHEMA_ID_MASK;
+    return hash ? hash : 1;
+}
+
+bool schema_next(const struct wbpf_segment_header *header, const uint8_t *area, uint32_t *offset,
+                 uint32_t *schema_id, const char **text, uint32_t *text_bytes)
+{
+    uint32_t at = *offset, total = (uint32_t)header->schema_bytes;
+    const struct wbpf_schema_entry *entry = (const struct wbpf_schema_entry *)(area + at);
+    if (at % 8 || at > total || total - at < sizeof *entry)
+        return false;
+    uint32_t bytes = load_acquire(&entry->bytes);
+    if (bytes < sizeof *entry || bytes % 8 || bytes > total - at || entry->text_bytes > bytes - sizeof *entry)
+        return false;
+    *schema_id = entry->schema_id;
+    *text = (const char *)(entry + 1);
+    *text_bytes = entry->text_bytes;
+    *offset = at + bytes;
+    return true;
+}
+
+static bool find(const struct mapping *map, const char *line, size_t bytes, uint32_t id, uint32_t *end,
+                 bool *clash)
+{
+    const uint8_t *area = map->base + map->header->schema_offset;
+    const char *text;
+    uint32_t seen, text_bytes;
+    while (schema_next(map->header, area, end, &seen, &text, &text_bytes))
+        if (seen == id) {
+            *clash = text_bytes != bytes || memcmp(text, line, bytes) != 0;
+            return true;
+        }
+    return false;
+}
+
+/* The caller holds the process's own lock; other processes are kept out by a byte of the lock file, free at
+ * death. */
+uint32_t schema_add(const struct mapping *map, const struct process *self, const char *name,
+                    const char *fields)
+{
+    char line[512];
+    int n = snprintf(line, sizeof line, "%s%s%s", name, fields && *fields ? " " : "", fields ? fields : "");
+    if (n <= 0 || (size_t)n >= sizeof line || strchr(line, '\n'))
+        return 0;
+    uint32_t id = descriptor_id(line, (size_t)n), end = 0;
+    uint32_t need = (uint32_t)(sizeof(struct wbpf_schema_entry) + (size_t)n + 7) & ~7u;
+    bool clash = false;
+    if (find(map, line, (size_t)n, id, &end, &clash))
+        return clash ? 0 : id;
+    if (!process_lock_area(map, self, true))
+        return 0;
+    bool there = find(map, line, (size_t)n, id, &end, &clash);
+    bool fits = map->header->schema_bytes - end >= need;
+    if (!there && fits) {
+        struct wbpf_schema_entry *entry =
+            (struct wbpf_schema_entry *)(map->base + map->header->schema_offset + end);
+        entry->schema_id = id;
+        entry->text_bytes = (uint32_t)n;
+        memcpy(entry + 1, line, (size_t)n);
+        store_release(&entry->bytes, need);
+        store_relaxed(&map->header->schema_used, end + need);
+    }
+    process_lock_area(map, self, false);
+    return (there && !clash) || (!there && fits) ? id : 0;
+}

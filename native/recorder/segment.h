@@ -1,0 +1,18 @@
+/* An opened segment, inside. */
+#ifndef WBPF_SEGMENT_H
+#define WBPF_SEGMENT_H
+
+#include "internal.h"
+#include "reader.h"
+
+struct wbpf_segment {
+    struct mapping map;
+    char *path;
+    bool writable, joined;
+    int lock_fd;            /* < 0: nobody can be alive */
+    struct process process; /* ours, once we need to own chunks */
+    uint32_t old_level;
+};
+bool segment_join(wbpf_segment *segment);
+
+#endif
