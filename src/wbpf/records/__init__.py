@@ -2,7 +2,7 @@
 
 from wbpf.records.assemble import Source, assemble
 from wbpf.records.clocks import Calibration, Clock
-from wbpf.records.codec import RawRecord, decode_run, iter_run
+from wbpf.records.codec import RawRecord, decode_run, iter_run, tick_range
 from wbpf.records.conclusion import Conclusion, HostPart, Status, worst
 from wbpf.records.context import NO_TRACE, host_id, parse_trace_id, span_id_hex, trace_id_hex
 from wbpf.records.origin import HostInfo, ProcessInfo, SegmentInfo
@@ -54,6 +54,7 @@ __all__ = [
     "parse_trace_id",
     "schema_id",
     "span_id_hex",
+    "tick_range",
     "trace_id_hex",
     "worst",
 ]

@@ -66,8 +66,9 @@ def assemble(
         host_names: names by id, for hosts that gave nothing themselves.
     """
     parts = [replace(part, records=0, bytes=0) for part in (conclusion.hosts if conclusion else ())]
+    ordered = sorted(sources, key=lambda s: (s.host.name, s.segment.service, s.segment.segment_id))
     chunks = [
-        chunk for source in sources if source.pieces for chunk in _decode(source, parts, conclusion is None)
+        chunk for source in ordered if source.pieces for chunk in _decode(source, parts, conclusion is None)
     ]
     names = dict(host_names or {})
     names.update((part.host_id, part.name) for part in parts)

@@ -89,6 +89,20 @@ def iter_run(data: bytes, schemas: Mapping[int, Schema]) -> Iterator[RawRecord]:
         position = (stop + UNIT_BYTES - 1) // UNIT_BYTES * UNIT_BYTES
 
 
+def tick_range(data: bytes) -> tuple[int, int] | None:
+    """The least and the greatest stamp in a run, up to where it is damaged; None without any."""
+    stamps: list[int] = []
+    position = 0
+    while position + RECORD_HEADER.size + _TICKS.size <= len(data):
+        size, kind, _, _ = RECORD_HEADER.unpack_from(data, position)
+        if size < RECORD_HEADER.size:
+            break
+        if kind & STAMPED:
+            stamps += _TICKS.unpack_from(data, position + RECORD_HEADER.size)
+        position += (size + UNIT_BYTES - 1) // UNIT_BYTES * UNIT_BYTES
+    return (min(stamps), max(stamps)) if stamps else None
+
+
 def _decode(
     position: int,
     kind: int,

@@ -1,0 +1,6 @@
+"""The store of gathered traces."""
+
+from wbpf.store.reading import TraceSummary
+from wbpf.store.store import Store, StoreStats
+
+__all__ = ["Store", "StoreStats", "TraceSummary"]
