@@ -1,6 +1,6 @@
 """Make the files that native/record_format.toml describes; `--check` only says which are stale.
 
-    python tools/generate.py [--check]
+python tools/generate.py [--check]
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "native/record_format.toml"
 BANNER = "made by tools/generate.py from native/record_format.toml: do not edit"
 SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "f64": 8, "char": 1}
-C_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t", "f64": "double", "char": "char"}
+C_TYPES = {
+    "u8": "uint8_t",
+    "u16": "uint16_t",
+    "u32": "uint32_t",
+    "u64": "uint64_t",
+    "f64": "double",
+    "char": "char",
+}
 STRUCT_CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "f64": "d"}
 
 
@@ -35,7 +42,16 @@ def lay_out(struct: dict[str, Any], sizes: dict[str, int]) -> tuple[list[dict[st
             align = 8
         if offset % align:
             raise SystemExit(f"{struct['name']}.{name}: not aligned to {align}")
-        fields.append({"base": base, "count": count, "array": bool(match[2]), "name": name, "doc": doc, "offset": offset})
+        fields.append(
+            {
+                "base": base,
+                "count": count,
+                "array": bool(match[2]),
+                "name": name,
+                "doc": doc,
+                "offset": offset,
+            }
+        )
         offset += sizes[base] * count
     size = struct.get("size", -(-offset // 8) * 8)
     if offset > size:
@@ -44,16 +60,31 @@ def lay_out(struct: dict[str, Any], sizes: dict[str, int]) -> tuple[list[dict[st
 
 
 def c_header(spec: dict[str, Any], layouts: dict[str, Any]) -> str:
-    out = [f"/* {BANNER} */", "#ifndef WBPF_FORMAT_H", "#define WBPF_FORMAT_H", "#ifndef __bpf__", "#include <stddef.h>",
-           "#include <stdint.h>", "#endif", ""]
+    out = [
+        f"/* {BANNER} */",
+        "#ifndef WBPF_FORMAT_H",
+        "#define WBPF_FORMAT_H",
+        "#ifndef __bpf__",
+        "#include <stddef.h>",
+        "#include <stdint.h>",
+        "#endif",
+        "",
+    ]
     for name, item in spec["constants"].items():
         value = item["value"]
-        text = f"0x{value:x}ULL" if value > 0xFFFFFFFF else (f"0x{value:x}u" if value > 0x7FFFFFF else str(value))
+        text = (
+            f"0x{value:x}ULL"
+            if value > 0xFFFFFFFF
+            else (f"0x{value:x}u" if value > 0x7FFFFFF else str(value))
+        )
         out.append(f"#define WBPF_{name} {text} /* {item['doc']} */")
     for enum, items in spec["enums"].items():
         out += ["", f"/* {items['doc']} */", f"enum wbpf_{enum} {{"]
-        out += [f"  WBPF_{enum.upper()}_{name} = {item['value']},{' /* ' + item['doc'] + ' */' if item['doc'] else ''}"
-                for name, item in items.items() if name != "doc"]
+        out += [
+            f"  WBPF_{enum.upper()}_{name} = {item['value']},{' /* ' + item['doc'] + ' */' if item['doc'] else ''}"
+            for name, item in items.items()
+            if name != "doc"
+        ]
         out.append("};")
     for struct in spec["structs"]:
         fields, size = layouts[struct["name"]]
@@ -72,9 +103,19 @@ def c_header(spec: dict[str, Any], layouts: dict[str, Any]) -> str:
             out.append(f"  uint8_t pad{pads}[{size - at}];")
         out += ["};", f'_Static_assert(sizeof(struct wbpf_{struct["name"]}) == {size}, "{struct["name"]}");']
     text = "\n".join([*out, "", "#endif", ""])
-    text = text.replace("#ifndef __bpf__", "#ifdef __cplusplus\n#define _Static_assert static_assert\n#endif\n#ifndef __bpf__", 1)
-    done = subprocess.run([clang_format(), "--assume-filename=native/include/wbpf/format.h"], input=text, text=True,
-                          capture_output=True, check=True, cwd=ROOT)
+    text = text.replace(
+        "#ifndef __bpf__",
+        "#ifdef __cplusplus\n#define _Static_assert static_assert\n#endif\n#ifndef __bpf__",
+        1,
+    )
+    done = subprocess.run(
+        [clang_format(), "--assume-filename=native/include/wbpf/format.h"],
+        input=text,
+        text=True,
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+    )
     return done.stdout
 
 
@@ -88,14 +129,27 @@ def layouts_size(base: str, layouts: dict[str, Any]) -> int:
 
 
 def python_layout(spec: dict[str, Any], layouts: dict[str, Any]) -> str:
-    out = [f"# {BANNER}", '"""Numbers and structures of the record format (docs/record-format.md)."""', "",
-           "from __future__ import annotations", "", "from enum import IntEnum, IntFlag", "from struct import Struct", ""]
+    out = [
+        f"# {BANNER}",
+        '"""Numbers and structures of the record format (docs/record-format.md)."""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "from enum import IntEnum, IntFlag",
+        "from struct import Struct",
+        "",
+    ]
     for name, item in spec["constants"].items():
         out.append(f"{name} = {item['value'] if item['value'] < 65536 else hex(item['value'])}")
     for enum, items in spec["enums"].items():
         title = "".join(part.capitalize() for part in enum.split("_"))
-        out += ["", "", f"class {title}({'IntFlag' if enum == 'flag' else 'IntEnum'}):",
-                f'    """{items["doc"][0].upper() + items["doc"][1:]}."""', ""]
+        out += [
+            "",
+            "",
+            f"class {title}({'IntFlag' if enum == 'flag' else 'IntEnum'}):",
+            f'    """{items["doc"][0].upper() + items["doc"][1:]}."""',
+            "",
+        ]
         out += [f"    {name} = {item['value']}" for name, item in items.items() if name != "doc"]
     out += ["", ""]
     for struct in spec["structs"]:
@@ -114,7 +168,7 @@ def python_layout(spec: dict[str, Any], layouts: dict[str, Any]) -> str:
         if size > at:
             code += f"{size - at}x"
         names = ", ".join(f["name"] for f in fields)
-        out += [f"#: {struct['doc']}: {names}".rstrip(), f"{struct['name'].upper()} = Struct(\"{code}\")"]
+        out += [f"#: {struct['doc']}: {names}".rstrip(), f'{struct["name"].upper()} = Struct("{code}")']
     return "\n".join([*out, ""])
 
 
@@ -125,13 +179,22 @@ def docs_tables(spec: dict[str, Any], layouts: dict[str, Any]) -> str:
         out.append(f"| `{name}` | {value} | {item['doc']} |")
     for enum, items in spec["enums"].items():
         out += ["", f"### enum {enum}: {items['doc']}", "", "| value | name | meaning |", "|---|---|---|"]
-        out += [f"| {item['value']} | `{name}` | {item['doc']} |" for name, item in items.items() if name != "doc"]
+        out += [
+            f"| {item['value']} | `{name}` | {item['doc']} |" for name, item in items.items() if name != "doc"
+        ]
     for struct in spec["structs"]:
         fields, size = layouts[struct["name"]]
-        out += ["", f"### {struct['name']} ({size} bytes): {struct['doc']}", "", "| offset | type | field | meaning |",
-                "|---|---|---|---|"]
-        out += [f"| {f['offset']} | {f['base']}{'[' + str(f['count']) + ']' if f['array'] else ''} | `{f['name']}` | {f['doc']} |"
-                for f in fields]
+        out += [
+            "",
+            f"### {struct['name']} ({size} bytes): {struct['doc']}",
+            "",
+            "| offset | type | field | meaning |",
+            "|---|---|---|---|",
+        ]
+        out += [
+            f"| {f['offset']} | {f['base']}{'[' + str(f['count']) + ']' if f['array'] else ''} | `{f['name']}` | {f['doc']} |"
+            for f in fields
+        ]
     return "\n".join([*out, ""])
 
 

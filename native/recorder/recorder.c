@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -338,6 +339,22 @@ static long long env_number(const char *name, long long fallback)
     return *end || value < 0 ? -1 : value;
 }
 
+/* A name of enum level, or a number. */
+static long long env_level(void)
+{
+    static const struct {
+        const char *name;
+        int level;
+    } names[] = {{"trace", WBPF_LEVEL_TRACE}, {"debug", WBPF_LEVEL_DEBUG}, {"info", WBPF_LEVEL_INFO},
+                 {"warn", WBPF_LEVEL_WARN},   {"error", WBPF_LEVEL_ERROR}, {"fatal", WBPF_LEVEL_FATAL},
+                 {"off", WBPF_LEVEL_OFF}};
+    const char *text = getenv("WBPF_LEVEL");
+    for (size_t i = 0; text && i < sizeof names / sizeof *names; i++)
+        if (strcasecmp(text, names[i].name) == 0)
+            return names[i].level;
+    return env_number("WBPF_LEVEL", 0);
+}
+
 static int settle_options(const wbpf_options *options, wbpf_options *out, char *directory, char *host,
                           char *service)
 {
@@ -365,11 +382,12 @@ static int settle_options(const wbpf_options *options, wbpf_options *out, char *
             "'%s' is no name for a service: 1 to 63 characters, no '/', no '.' in front; set WBPF_SERVICE",
             service);
     long long mib = out->size_mib ? out->size_mib : env_number("WBPF_SEGMENT_MB", 64);
-    long long level = out->level ? out->level : env_number("WBPF_LEVEL", 0);
+    long long level = out->level ? out->level : env_level();
     if (mib < 1 || mib > 1 << 20)
         return fail(-EINVAL, "the segment's size must be 1 to 1048576 MiB: see WBPF_SEGMENT_MB");
     if (level < 0 || level > WBPF_LEVEL_OFF)
-        return fail(-EINVAL, "the level must be 0 to 255: see WBPF_LEVEL");
+        return fail(-EINVAL, "the level must be trace, debug, info, warn, error, fatal, off, or a number to "
+                             "255: see WBPF_LEVEL");
     out->size_mib = (uint32_t)mib;
     out->level = (uint32_t)level;
     out->chunk_bytes = out->chunk_bytes ? out->chunk_bytes : WBPF_MAX_CHUNK_BYTES;
