@@ -47,6 +47,7 @@ def lay_out(struct: dict[str, Any], sizes: dict[str, int]) -> tuple[list[dict[st
                 "base": base,
                 "count": count,
                 "array": bool(match[2]),
+                "type": kind,
                 "name": name,
                 "doc": doc,
                 "offset": offset,
@@ -81,7 +82,8 @@ def c_header(spec: dict[str, Any], layouts: dict[str, Any]) -> str:
     for enum, items in spec["enums"].items():
         out += ["", f"/* {items['doc']} */", f"enum wbpf_{enum} {{"]
         out += [
-            f"  WBPF_{enum.upper()}_{name} = {item['value']},{' /* ' + item['doc'] + ' */' if item['doc'] else ''}"
+            f"  WBPF_{enum.upper()}_{name} = {item['value']},"
+            + (f" /* {item['doc']} */" if item["doc"] else "")
             for name, item in items.items()
             if name != "doc"
         ]
@@ -191,10 +193,7 @@ def docs_tables(spec: dict[str, Any], layouts: dict[str, Any]) -> str:
             "| offset | type | field | meaning |",
             "|---|---|---|---|",
         ]
-        out += [
-            f"| {f['offset']} | {f['base']}{'[' + str(f['count']) + ']' if f['array'] else ''} | `{f['name']}` | {f['doc']} |"
-            for f in fields
-        ]
+        out += [f"| {f['offset']} | {f['type']} | `{f['name']}` | {f['doc']} |" for f in fields]
     return "\n".join([*out, ""])
 
 
