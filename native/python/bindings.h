@@ -1,0 +1,27 @@
+/* What the files of the extension module share. */
+#ifndef WBPF_PYTHON_BINDINGS_H
+#define WBPF_PYTHON_BINDINGS_H
+
+#include <nanobind/nanobind.h>
+#include <string>
+
+void bind_recorder(nanobind::module_ &module);
+void bind_reader(nanobind::module_ &module);
+void bind_doorbell(nanobind::module_ &module);
+void bind_pool(nanobind::module_ &module);
+
+/* Raise wbpf.errors.TYPE: what failed, why, and what to try next. */
+[[noreturn]] void raise_error(const char *type, const std::string &what, const std::string &why,
+                              const std::string &hint);
+
+/* A function with other arguments than PyCFunction has, for the table of a type or module. */
+template <typename Function> PyCFunction as_method(Function *function)
+{
+    return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+/* Make the trace of the running Python context the current one of this thread. To be called, with the GIL,
+ * before native code that records: an asyncio task may have run here since the last call. */
+void use_python_context();
+
+#endif
