@@ -1,0 +1,15 @@
+"""Gathered traces in the formats of other tools."""
+
+from wbpf.export.formats import DEFAULT, FORMATS, Format, export
+from wbpf.export.plain import plain_fields, plain_trace, plain_value, record_id
+
+__all__ = [
+    "DEFAULT",
+    "FORMATS",
+    "Format",
+    "export",
+    "plain_fields",
+    "plain_trace",
+    "plain_value",
+    "record_id",
+]
