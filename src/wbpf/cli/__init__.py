@@ -1,0 +1,5 @@
+"""The `wbpf` command."""
+
+from wbpf.cli.app import main
+
+__all__ = ["main"]
