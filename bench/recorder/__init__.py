@@ -1,0 +1,1 @@
+"""What recording, searching and gathering cost; bench/results/recorder.json."""
