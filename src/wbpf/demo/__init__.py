@@ -1,1 +1,1 @@
-"""The real job: a shuffle and group-by over a pool that four hosts share, with rare faults that wBPF must catch."""
+"""The real job: a shuffle and group-by over a pool that hosts share, with rare faults to catch."""

@@ -53,6 +53,12 @@ class Names:
     carriers: tuple[str, ...]
     manufacturers: tuple[str, ...]
 
+    def group(self, code: int) -> tuple[str, str, str]:
+        """Carrier, weather and manufacturer of a group."""
+        rest, manufacturer = divmod(code, len(self.manufacturers))
+        carrier, weather = divmod(rest, len(WEATHER))
+        return self.carriers[carrier], WEATHER[weather], self.manufacturers[manufacturer]
+
     @property
     def groups(self) -> int:
         """How many groups carrier × weather × manufacturer can have."""

@@ -64,8 +64,12 @@ def partition(joined: Array, owners: Array) -> dict[int, Array]:
     return {int(host): joined[owner == host] for host in np.unique(owner)}
 
 
-def fold(totals: Array, joined: Array) -> int:
-    """Add joined flights to totals of shape [groups, len(TOTALS)]; returns how many groups were touched."""
+def fold(totals: Array, joined: Array) -> list[tuple[int, int]]:
+    """Add joined flights to totals of shape [groups, len(TOTALS)].
+
+    Returns:
+        Which groups they are of, and how many of each.
+    """
     group = joined["group"]
     departed, arrived = joined["dep_delay"] != MISSING, joined["arr_delay"] != MISSING
     dep_delay = np.where(departed, joined["dep_delay"], 0).astype("i8")
@@ -79,7 +83,8 @@ def fold(totals: Array, joined: Array) -> int:
     rows[:, 5] = arr_delay**2
     rows[:, 6] = joined["distance"]
     np.add.at(totals, group, rows)
-    return len(np.unique(group))
+    touched, counts = np.unique(group, return_counts=True)
+    return list(zip(touched.tolist(), counts.tolist(), strict=True))
 
 
 def empty(names: Names) -> Array:

@@ -7,12 +7,16 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from wbpf.pool import PoolHost
+
+
+#: In the log, the kind of a line that tells of a death.
+KILLED = "killed"
 
 
 class FaultKind(StrEnum):
@@ -116,6 +120,13 @@ class FaultLog:
         """Note a fault; without an effect it never lay in wait: its host died before."""
         line = {"request": request, "trace_id": trace_id.hex(), **asdict(fault)}
         line |= asdict(effect) if effect else {"armed": False, "fired": False, "took_effect": False}
+        self._put(line)
+
+    def write_kill(self, what: str, host: str, done: int) -> None:
+        """Note that something was killed when so many requests were done."""
+        self._put({"kind": KILLED, "what": what, "host": host, "requests_done": done})
+
+    def _put(self, line: dict[str, Any]) -> None:
         print(json.dumps(line), file=self._file, flush=True)
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,14 @@ def test_flights_without_weather_plane_or_arrival_are_kept(encoded: tuple[Names,
     assert (joined["weather"][2:] != 0).all()
     assert [names.manufacturers[code] for code in joined["manufacturer"][2:]] == ["unknown"] * 2
     totals = groupby.empty(names)
-    assert groupby.fold(totals, joined) == len(np.unique(joined["group"]))
+    touched = groupby.fold(totals, joined)
+    assert dict(touched) == Counter(joined["group"].tolist())
+    for row in joined:
+        assert names.group(int(row["group"])) == (
+            names.carriers[row["carrier"]],
+            WEATHER[row["weather"]],
+            names.manufacturers[row["manufacturer"]],
+        )
     answer = dict(zip(groupby.TOTALS, totals.sum(0), strict=True))
     assert answer["flights"] == 4
     assert answer["arrived"] == 3
