@@ -14,6 +14,12 @@ void bind_pool(nanobind::module_ &module);
 [[noreturn]] void raise_error(const char *type, const std::string &what, const std::string &why,
                               const std::string &hint);
 
+/* The same for functions that are not nanobind's: they return NULL next. */
+void set_error(const char *type, const std::string &what, const std::string &why, const std::string &hint);
+
+/* repr() for such texts; clears any exception. */
+std::string repr_of(PyObject *object);
+
 /* A function with other arguments than PyCFunction has, for the table of a type or module. */
 template <typename Function> PyCFunction as_method(Function *function)
 {

@@ -123,13 +123,9 @@ PyObject *from_bytes(PyObject *, PyObject *const *args, Py_ssize_t nargs)
     PyBuffer_Release(&view);
     if (fits)
         return reinterpret_cast<PyObject *>(context_create(what, nargs == 2 ? args[1] : nullptr));
-    try {
-        raise_error("FormatError", "a trace context can't be read",
-                    "it is " + std::to_string(sizeof what) + " bytes, these are " + size,
-                    "pass what TraceContext.to_bytes() made, whole");
-    } catch (nb::python_error &error) {
-        error.restore();
-    }
+    set_error("FormatError", "a trace context can't be read",
+              "it is " + std::to_string(sizeof what) + " bytes, these are " + size,
+              "pass what TraceContext.to_bytes() made, whole");
     return nullptr;
 }
 
@@ -268,7 +264,7 @@ bool context_check(PyObject *object)
 TraceContext *context_from_headers(PyObject *headers)
 {
     nb::object parent, state, parent_holder, state_holder;
-    if (!PyMapping_Check(headers) || PyUnicode_Check(headers) || PyBytes_Check(headers)) {
+    if (!PyDict_Check(headers) && !PyObject_HasAttrString(headers, "items")) {
         PyErr_Format(PyExc_TypeError, "headers are a mapping of names to values, not %s",
                      Py_TYPE(headers)->tp_name);
         return nullptr;
@@ -313,12 +309,8 @@ bool trace_id_from(PyObject *object, uint8_t id[16])
             return true;
     }
     PyErr_Clear();
-    try {
-        raise_error("ConfigError", std::string(nb::repr(nb::handle(object)).c_str()) + " is not a trace id",
-                    "", "pass 32 hex digits, 16 bytes, or a TraceContext");
-    } catch (nb::python_error &error) {
-        error.restore();
-    }
+    set_error("ConfigError", repr_of(object) + " is not a trace id", "",
+              "pass 32 hex digits, 16 bytes, or a TraceContext");
     return false;
 }
 

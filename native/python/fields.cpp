@@ -435,13 +435,8 @@ int level_from(PyObject *value)
         PyErr_Format(PyExc_TypeError, "a level is an int or a str, not %s", Py_TYPE(value)->tp_name);
         return -1;
     }
-    try {
-        raise_error("ConfigError",
-                    std::string(nanobind::repr(nanobind::handle(value)).c_str()) + " is not a level", "",
-                    "use trace, debug, info, warn, error, fatal, off, or a number from 1 to 255");
-    } catch (nanobind::python_error &error) {
-        error.restore();
-    }
+    set_error("ConfigError", repr_of(value) + " is not a level", "",
+              "use trace, debug, info, warn, error, fatal, off, or a number from 1 to 255");
     return -1;
 }
 

@@ -2,10 +2,30 @@
 
 namespace nb = nanobind;
 
+std::string repr_of(PyObject *object)
+{
+    PyObject *repr = PyObject_Repr(object);
+    const char *text = repr ? PyUnicode_AsUTF8(repr) : nullptr;
+    std::string copy = text ? text : Py_TYPE(object)->tp_name;
+    Py_XDECREF(repr);
+    PyErr_Clear();
+    return copy;
+}
+
+void set_error(const char *type, const std::string &what, const std::string &why, const std::string &hint)
+{
+    PyObject *errors = PyImport_ImportModule("wbpf.errors");
+    PyObject *error =
+        errors ? PyObject_CallMethod(errors, type, "sss", what.c_str(), why.c_str(), hint.c_str()) : nullptr;
+    if (error)
+        PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(error)), error);
+    Py_XDECREF(error);
+    Py_XDECREF(errors);
+}
+
 void raise_error(const char *type, const std::string &what, const std::string &why, const std::string &hint)
 {
-    nb::object error = nb::module_::import_("wbpf.errors").attr(type);
-    PyErr_SetObject(error.ptr(), error(what, why, hint).ptr());
+    set_error(type, what, why, hint);
     throw nb::python_error();
 }
 

@@ -35,7 +35,7 @@ void append_id(Ids &ids, nb::handle object)
 {
     nb::bytes id;
     if (!nb::try_cast(object, id) || id.size() != 16)
-        raise_error("ConfigError", std::string(nb::repr(object).c_str()) + " is not a trace id", "",
+        raise_error("ConfigError", repr_of(object.ptr()) + " is not a trace id", "",
                     "pass bytes of length 16");
     ids.insert(ids.end(), id.c_str(), id.c_str() + 16);
 }

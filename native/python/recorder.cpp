@@ -4,6 +4,7 @@
 #include "context.h"
 #include "fields.h"
 #include <cstring>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <vector>
 
@@ -145,16 +146,23 @@ nb::object current_or_none()
     return context ? owned(context) : nb::none();
 }
 
+using Text = std::optional<std::string>;
+
+const char *c_string(const Text &text)
+{
+    return text ? text->c_str() : nullptr;
+}
+
 /* ---- opening ---- */
 
 /* 0 or a negative errno, and what wbpf_error() says. */
-nb::tuple open_segment(const char *service, const char *host, const char *directory, uint32_t size_mib,
+nb::tuple open_segment(const Text &service, const Text &host, const Text &directory, uint32_t size_mib,
                        uint32_t level)
 {
     wbpf_options options = {};
-    options.service = service;
-    options.host = host;
-    options.directory = directory;
+    options.service = c_string(service);
+    options.host = c_string(host);
+    options.directory = c_string(directory);
     options.size_mib = size_mib;
     options.level = level;
     int error;
@@ -208,7 +216,7 @@ void attach(nb::object object)
     context_activate(context);
 }
 
-nb::dict inject(const char *peer)
+nb::dict inject(const Text &peer)
 {
     nb::dict headers;
     Current current;
@@ -223,7 +231,7 @@ nb::dict inject(const char *peer)
         if (char *comma = std::strrchr(tracestate, ','))
             *comma = 0;
     }
-    if (wbpf_inject(peer, traceparent, tracestate) < 0)
+    if (wbpf_inject(c_string(peer), traceparent, tracestate) < 0)
         return headers;
     headers["traceparent"] = nb::str(traceparent);
     if (*tracestate)
@@ -231,11 +239,11 @@ nb::dict inject(const char *peer)
     return headers;
 }
 
-nb::object send(const char *peer)
+nb::object send(const Text &peer)
 {
     Current current;
     wbpf_context what;
-    if (wbpf_send(peer, &what) < 0)
+    if (wbpf_send(c_string(peer), &what) < 0)
         return owned(context_none());
     return owned(context_create(what, current.context ? current.context->tracestate : nullptr));
 }

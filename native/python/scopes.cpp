@@ -285,6 +285,12 @@ bool same_trace(const TraceContext *a, const TraceContext *b)
     return std::memcmp(a->what.trace_id, b->what.trace_id, sizeof a->what.trace_id) == 0;
 }
 
+/* If the level alone has changed since, these are two objects. */
+bool same_span(const TraceContext *a, const TraceContext *b)
+{
+    return a == b || (a->what.span_id == b->what.span_id && same_trace(a, b));
+}
+
 PyObject *scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     Scope *scope = cast(self);
@@ -297,15 +303,16 @@ PyObject *scope_exit(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     scope->state = LEFT;
     if (scope->triggers)
         stop_watching(scope, args);
-    /* This may be another thread or task than the one that entered, or another trace was left open inside. */
-    context_activate(scope->inner);
+    /* This may be another thread or task than the one that entered, or something was left open inside. */
+    TraceContext *current = context_current();
+    TraceContext *inner = current && same_span(current, scope->inner) ? current : scope->inner;
+    context_activate(inner);
     if (args[0] != Py_None)
-        record_exception(args[0], args[1], scope->inner);
+        record_exception(args[0], args[1], inner);
     if (scope->epoch == recorder_epoch)
         end(scope);
     else /* entered before a fork: the parent ends it */
         context_activate(scope->outer);
-    TraceContext *current = context_current();
     bool ok = true;
     if (current && same_trace(current, scope->inner))
         ok = scope->is_trace || !scope->outer ? context_set_current(scope->outer)
