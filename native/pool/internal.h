@@ -128,7 +128,7 @@ struct line_counts {
     uint64_t seen_generation;
     uint32_t writer; /* index of the host + 1 */
 };
-/* What a host that creates an object writes: every line of it is dirty. */
+/* The host may write these lines: they are dirty. */
 void line_cache_dirty(wbpf_pool_host *host, uint32_t first, uint32_t count, uint64_t generation);
 uint32_t line_cache_write_back(wbpf_pool_host *host, uint32_t first, uint32_t count);
 uint32_t line_cache_invalidate(wbpf_pool_host *host, uint32_t first, uint32_t count);

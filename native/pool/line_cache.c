@@ -17,7 +17,9 @@ void line_cache_dirty(wbpf_pool_host *host, uint32_t first, uint32_t count, uint
     struct pool_line *pool = host->pool->lines, *own = host->lines;
     uint16_t writer = (uint16_t)(host->index + 1);
     for (uint32_t i = first; i < first + count; i++)
-        if (own)
+        if (own && own[i].flags & LINE_DIRTY && own[i].generation == generation)
+            continue; /* keeps its base version */
+        else if (own)
             own[i] = (struct pool_line){generation, pool[i].version, writer, LINE_VALID | LINE_DIRTY};
         else
             pool[i] = (struct pool_line){generation, pool[i].version + 1, writer, LINE_VALID};

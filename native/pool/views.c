@@ -129,6 +129,10 @@ void wbpf_pool_release(wbpf_pool_view *view)
 {
     if (!view->host)
         return;
+    if (view->fork_epoch != pool_fork_epoch()) { /* a copy in a child: the reference is its parent's */
+        view->host = NULL;
+        return;
+    }
     references_release(view->host, view->entry, view->held, view->generation, view->fork_epoch);
     virtual_time_charge(view->host, &(struct pool_cost){.accesses = RELEASE_ACCESSES}, &view->timing);
     probe_release(view);

@@ -1,8 +1,8 @@
 """Python objects as bytes in the pool, laid out so that they can be used where they are.
 
 An object is a header {magic, kind, count}, a table of {offset, bytes} of `count` parts, and the parts, each
-from a new line on. Kind PICKLE: a pickle of protocol 5, then its out-of-band buffers (PEP 574). Kind ARROW: one
-part, an Arrow IPC stream.
+from a new line on. Kind PICKLE: a pickle of protocol 5, then its out-of-band buffers (PEP 574). Kind ARROW:
+one part, an Arrow IPC stream.
 """
 
 from __future__ import annotations

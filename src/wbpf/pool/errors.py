@@ -94,7 +94,7 @@ def error_for(operation: str, subject: object, code: int, detail: str) -> WbpfEr
         return UnknownHostError(f"can't join host {subject!r}", detail, "`Pool.hosts` lists them")
     if code == errno.EINVAL and operation == "name":
         return PoolError(
-            f"{subject!r} can't be an id", "ids have 1 to 63 bytes of UTF-8, no NUL", "shorten it"
+            f"{subject!r} can't be an id", "an id has 1 to 63 bytes of UTF-8", "shorten it"
         )
     if operation == "arm":
         why = "too many are armed" if code == errno.EAGAIN else "factor is above 1, operations at least 1"
