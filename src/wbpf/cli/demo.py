@@ -39,9 +39,9 @@ def demo(
 ) -> None:
     """Catch rare faults in a shared-memory cluster of four hosts.
 
-    The hosts join 336,776 flights with weather and planes and add up their delays, over a pool of shared memory,
-    as a stream of requests. About one in a thousand meets a stale read or a congested link. Exit status 1 if a
-    fault that took effect was missed, its trace is not complete, or the answer is wrong.
+    The hosts join 336,776 flights with weather and planes and add up their delays, over a pool of shared
+    memory, as a stream of requests. About one in a thousand meets a stale read or a congested link. Exit
+    status 1 if a fault that took effect was missed, its trace is not complete, or the answer is wrong.
     """
     from wbpf.demo.job import run
     from wbpf.demo.result import DemoSpec

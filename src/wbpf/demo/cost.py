@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from statistics import median
+from types import TracebackType
 
 import wbpf
 from wbpf.recorder import Segment, segment_path
@@ -58,26 +59,31 @@ class Cost:
 
 
 class Account:
-    """Counts a process's calls, from the moment it is made."""
+    """Takes stock of this process, from the moment it is made; a context manager."""
 
     def __init__(self) -> None:
         self._call_ns = measure()
-        self._calls = Calls()
         self._segment = Segment.open(segment_path() or "")
         self._before = _written(self._segment)
         self._cpu_s = time.process_time()
 
-    def count(self, calls: Calls) -> None:
-        self._calls.add(calls)
-
-    def close(self) -> Cost:
+    def cost(self, calls: Calls) -> Cost:
+        """What was used since, of which these calls are a part."""
         cpu_s = time.process_time() - self._cpu_s
-        before, after = self._before, _written(self._segment)
-        self._segment.close()
-        records, written = after[0] - before[0], after[1] - before[1]
-        by_the_pool = max(0, records - self._calls.records)
-        recording_ns = self._calls * self._call_ns + by_the_pool * self._call_ns.event
+        records, written = (
+            now - before for now, before in zip(_written(self._segment), self._before, strict=True)
+        )
+        by_the_pool = max(0, records - calls.records)
+        recording_ns = calls * self._call_ns + by_the_pool * self._call_ns.event
         return Cost(cpu_s, recording_ns / 1e9, records, written)
+
+    def __enter__(self) -> Account:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._segment.close()
 
 
 def _written(segment: Segment) -> tuple[int, int]:
