@@ -1,0 +1,178 @@
+"""One trace being gathered: who was asked, and what each host has told so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from wbpf.records import Conclusion
+from wbpf.wire import gather_pb2 as pb
+from wbpf.wire.validate import clip, split_ids
+
+#: Bounds on what hosts can make the coordinator remember of one trace.
+CRUMBS_MOST = 20_000
+LATERALS_MOST = 64
+FAULTS_MOST = 8
+
+
+@dataclass(slots=True)
+class Part:
+    """What one host has told of one trace.
+
+    Args:
+        named: a trigger or a breadcrumb says that the trace was there; else it was asked as all hosts were.
+        asked_s: when it was asked, by the coordinator's monotonic clock.
+        told_s: when it last told something new.
+        incarnation: of the host when it last answered.
+    """
+
+    host_id: int
+    named: bool
+    asked_s: float
+    answered: bool = False
+    told_s: float = 0.0
+    incarnation: int = 0
+    delivered: bool = True
+    records: int = 0
+    bytes: int = 0
+    open_spans: int = 0
+    lost_until_unix_ns: int = 0
+    lost_uncertainty_ns: int = 0
+    origin: bool = False
+    died: tuple[int, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerFacts:
+    """Why a trace is gathered. An empty name: the coordinator that knew is gone."""
+
+    name: str
+    value: float
+    host: str
+    fired_unix_ns: int
+
+
+@dataclass(slots=True)
+class Group:
+    """A triggered trace and its laterals: admitted together, and their triggers settled together."""
+
+    group_id: bytes
+    members: list[Gather] = field(default_factory=list)
+    laterals: dict[bytes, None] = field(default_factory=dict)
+
+    def stored(self) -> bool:
+        return not any(member.pending for member in self.members)
+
+
+@dataclass(slots=True, eq=False)
+class Gather:
+    """One trace being gathered.
+
+    Args:
+        number: what coordinator and agents call it.
+        start_unix_ns: of the trace, by the clock of the host where it began; 0: not known.
+        origin: id of that host; 0: not known.
+        fires: the triggers that wait for it, and the hosts they came from.
+        progress_s: when the last trigger or the last new breadcrumb came, monotonic.
+        everyone: all hosts were asked, because it is not known which took part.
+        edges_sent, edges_received: edge → the host that wrote the breadcrumb, and the peer it named.
+        unanswered: edges sent, not known to be received; `unsent` the other way round.
+        conclusion: the last one; `version` counts them.
+        pending: not stored since it was opened, or opened again.
+        settled: nothing more is waited for, once the last conclusion is stored.
+        closed: the hosts were told to let go.
+    """
+
+    number: int
+    trace_id: bytes
+    trigger: TriggerFacts
+    group: Group
+    opened_s: float
+    progress_s: float
+    primary: bool = True
+    start_unix_ns: int = 0
+    origin: int = 0
+    parts: dict[int, Part] = field(default_factory=dict)
+    fires: dict[int, int] = field(default_factory=dict)
+    everyone: bool = False
+    edges_sent: dict[int, tuple[int, int]] = field(default_factory=dict)
+    edges_received: dict[int, tuple[int, int]] = field(default_factory=dict)
+    unanswered: set[int] = field(default_factory=set)
+    unsent: set[int] = field(default_factory=set)
+    overfull: bool = False
+    check_s: float = 0.0
+    conclusion: Conclusion | None = None
+    concluded_s: float = 0.0
+    version: int = 0
+    stored_version: int = 0
+    pending: bool = True
+    settled: bool = False
+    closed: bool = False
+
+    def ask(self, host_id: int, now_s: float, named: bool) -> bool:
+        """Note that the host is to be asked; False if it was already."""
+        part = self.parts.get(host_id)
+        if part is not None:
+            part.named = part.named or named
+            return False
+        self.parts[host_id] = Part(host_id, named, now_s)
+        return True
+
+    def absorb(self, part: Part, found: pb.Found, now_s: float) -> tuple[set[int], bool, list[bytes]]:
+        """Take what a host tells.
+
+        Returns:
+            Hosts named by new breadcrumbs; whether one of those names no host; new lateral traces.
+
+        Raises:
+            Malformed: the message can't be right. Nothing was taken then.
+        """
+        laterals = split_ids(found.laterals, LATERALS_MOST)
+        if found.delivered or found.bytes > part.bytes or not part.answered:
+            part.delivered = found.delivered or not found.bytes
+        part.answered = True
+        part.told_s = now_s
+        part.records, part.bytes = found.records, found.bytes
+        part.open_spans = found.open_spans
+        part.lost_until_unix_ns = found.lost_until_unix_ns
+        part.lost_uncertainty_ns = found.lost_uncertainty_ns
+        part.died = tuple(found.died[:FAULTS_MOST])
+        part.faults = tuple(clip(fault) for fault in found.faults[:FAULTS_MOST])
+        if found.start_unix_ns and (found.origin or not self.start_unix_ns):
+            self.start_unix_ns = found.start_unix_ns
+        if found.origin:
+            part.origin, self.origin = True, part.host_id
+        named, nameless = self._take_crumbs(part.host_id, found)
+        if named or nameless:
+            self.progress_s = now_s
+        return named, nameless, laterals
+
+    def _take_crumbs(self, host_id: int, found: pb.Found) -> tuple[set[int], bool]:
+        named: set[int] = set()
+        nameless = False
+        for crumbs, mine, theirs, waiting, matched in (
+            (found.sent, self.edges_sent, self.edges_received, self.unanswered, self.unsent),
+            (found.received, self.edges_received, self.edges_sent, self.unsent, self.unanswered),
+        ):
+            for edge, peer in _edges(crumbs):
+                if edge in mine:
+                    continue
+                if len(mine) >= CRUMBS_MOST:
+                    self.overfull = True
+                    return named, nameless
+                mine[edge] = host_id, peer
+                if edge in theirs:
+                    matched.discard(edge)
+                else:
+                    waiting.add(edge)
+                    nameless = nameless or not peer
+                if peer:
+                    named.add(peer)
+        return named, nameless and bool(self.unanswered or self.unsent)
+
+
+def _edges(crumbs: Iterable[pb.Crumbs]) -> Iterable[tuple[int, int]]:
+    for group in crumbs:
+        for edge in group.edges:
+            yield edge, group.peer_host_id

@@ -1,0 +1,215 @@
+"""What a gather still waits for, and what can be said of each host: complete, partial or unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+
+from wbpf.coordinator.gather import Gather, Part
+from wbpf.coordinator.hosts import Host, Hosts
+from wbpf.records import Conclusion, HostPart, Status
+
+
+class Waiting(IntEnum):
+    """What a gather waits for, the most patient last."""
+
+    NOTHING = 0
+    TRACE = 1  # the trace itself: a span's end, the other end of a breadcrumb, a host that is away
+    PEERS = 2  # a daemon that works, but has not come to it yet
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a gather waits, in seconds.
+
+    Args:
+        limit_s: for the trace, after the last trigger or new breadcrumb.
+        peers_s: for a reachable agent's answer, or the collector's acknowledgement.
+        watch_s: how long a trace that was concluded too early is watched for its end.
+    """
+
+    limit_s: float = 2.0
+    peers_s: float = 10.0
+    watch_s: float = 30.0
+
+
+def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
+    """What the gather waits for."""
+    waiting = Waiting.NOTHING
+    for part in gather.parts.values():
+        if not part.answered or not part.delivered:
+            host = hosts.get(part.host_id)
+            if host is not None and host.reachable(now_s):
+                return Waiting.PEERS
+            waiting = Waiting.TRACE
+        elif part.open_spans:
+            waiting = Waiting.TRACE
+    if gather.unanswered or any(_is_missed(gather, edge, hosts, now_s) for edge in gather.unsent):
+        waiting = Waiting.TRACE
+    return waiting
+
+
+def _is_missed(gather: Gather, edge: int, hosts: Hosts, now_s: float) -> bool:
+    """Should the sender's breadcrumb of an edge that was received still turn up?
+
+    Not if the receiver names no sender: it may be no host of ours. Not if the sender has lost records.
+    """
+    _, peer = gather.edges_received[edge]
+    part = gather.parts.get(peer)
+    return peer != 0 and not (part is not None and part.answered and _lost(gather, part, hosts, now_s))
+
+
+def conclude(gather: Gather, hosts: Hosts, patience: Patience, now_s: float, now_unix_ns: int) -> Conclusion:
+    """Say how the gather ended, or stands."""
+    parts = list(gather.parts.values())
+    have = [part for part in parts if part.records or part.named]
+    if not any(part.records for part in parts):
+        have = parts
+    judged = [_judge(gather, part, hosts, patience, now_s) for part in have]
+    judged.sort(key=lambda part: part.name)
+    return Conclusion(
+        trace_id=gather.trace_id,
+        trigger_name=gather.trigger.name,
+        trigger_value=gather.trigger.value,
+        trigger_host=gather.trigger.host,
+        fired_unix_ns=gather.trigger.fired_unix_ns,
+        group_id=gather.group.group_id if gather.group.laterals else b"",
+        laterals=list(gather.group.laterals) if gather.primary else [],
+        hosts=judged,
+        concluded_unix_ns=now_unix_ns,
+    )
+
+
+def same_findings(a: Conclusion, b: Conclusion) -> bool:
+    """Do two conclusions of one trace say the same, but for when, and how clocks have drifted since?"""
+
+    def findings(conclusion: Conclusion) -> object:
+        return (
+            conclusion.trigger_name,
+            tuple(conclusion.laterals),
+            [
+                (p.host_id, p.incarnation, p.status, tuple(p.reasons), p.records, p.bytes)
+                for p in conclusion.hosts
+            ],
+        )
+
+    return findings(a) == findings(b)
+
+
+def _judge(gather: Gather, part: Part, hosts: Hosts, patience: Patience, now_s: float) -> HostPart:
+    host = hosts.get(part.host_id)
+    reasons = list(_what_is_missing(gather, part, host, hosts, patience, now_s))
+    status = Status.PARTIAL if reasons else Status.COMPLETE
+    if part.answered and (lost := _lost(gather, part, hosts, now_s)):
+        reasons.append(lost)
+        if status is Status.COMPLETE:
+            status = Status.UNKNOWN
+    offset = host.offset(now_s) if host else None
+    if offset is None and part.records:
+        reasons.append("its clock was not compared with the coordinator's")
+        status = Status.UNKNOWN if status is Status.COMPLETE else status
+    return HostPart(
+        name=hosts.name(part.host_id),
+        host_id=part.host_id,
+        incarnation=part.incarnation or (host.incarnation if host else 0),
+        status=status,
+        reasons=reasons,
+        offset_ns=offset.offset_ns if offset else 0,
+        uncertainty_ns=offset.uncertainty_ns if offset else 0,
+        records=part.records,
+        bytes=part.bytes,
+    )
+
+
+def _what_is_missing(
+    gather: Gather, part: Part, host: Host | None, hosts: Hosts, patience: Patience, now_s: float
+) -> list[str]:
+    reasons = []
+    if host is None:
+        reasons.append("no agent of this host has ever attached")
+    elif host.outbox is None and (not part.answered or not part.delivered):
+        silent_s = max((host.left_unix_ns - host.heard_unix_ns) / 1e9, 0.0)
+        reasons.append(
+            f"its agent disconnected at {_time(host.left_unix_ns)}, last heard {silent_s:.1f} s before that"
+        )
+    elif not part.answered:
+        silent = "" if host.reachable(now_s) else f"; last heard at {_time(host.heard_unix_ns)}"
+        reasons.append(f"its agent did not answer within {now_s - part.asked_s:.1f} s{silent}")
+    if part.answered and not part.delivered:
+        reasons.append("its delivery was not acknowledged by the collector")
+    reasons.extend(f"process {pid} died inside a span" for pid in part.died)
+    if part.open_spans:
+        spans = "1 span has" if part.open_spans == 1 else f"{part.open_spans} spans have"
+        reasons.append(f"{spans} not ended within {patience.limit_s:g} s")
+    reasons.extend(_unanswered(gather, part.host_id, hosts))
+    if missed := sum(
+        _is_missed(gather, edge, hosts, now_s) and gather.edges_received[edge][1] == part.host_id
+        for edge in gather.unsent
+    ):
+        reasons.append(f"{missed} of its requests were received, but not found with it")
+    if gather.overfull:
+        reasons.append("the trace has more breadcrumbs than are followed")
+    reasons.extend(part.faults)
+    if part.answered and not part.records and not any(p.records for p in gather.parts.values()):
+        reasons.append("no record of this trace was found on any host")
+    return reasons
+
+
+def _unanswered(gather: Gather, host_id: int, hosts: Hosts) -> list[str]:
+    by_peer: dict[int, int] = {}
+    for edge in gather.unanswered:
+        at, peer = gather.edges_sent[edge]
+        if at == host_id:
+            by_peer[peer] = by_peer.get(peer, 0) + 1
+    return [
+        f"breadcrumb to {hosts.name(peer) if peer else 'a host not named'} not answered"
+        + (f" ({count} times)" if count > 1 else "")
+        for peer, count in sorted(by_peer.items())
+    ]
+
+
+def _lost(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> str:
+    """Why records of this host may have been recycled before they were read; empty if none were."""
+    if not part.lost_until_unix_ns:
+        return ""
+    until = _time(part.lost_until_unix_ns)
+    if not gather.start_unix_ns:
+        return f"records written until {until} were recycled, and it is not known when the trace began"
+    began = _earliest_start(gather, part, hosts, now_s)
+    if began is None:
+        return f"records written until {until} were recycled, and clocks were not compared"
+    if began > part.lost_until_unix_ns + part.lost_uncertainty_ns:
+        return ""
+    start = _time(gather.start_unix_ns)
+    return f"records written until {until} may have been recycled; the trace began at {start}"
+
+
+def _earliest_start(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> int | None:
+    """The earliest time at which the trace may have begun, by the clock of the part's host."""
+    if gather.origin == part.host_id:
+        return gather.start_unix_ns
+    here = hosts.get(part.host_id)
+    here_offset = here.offset(now_s) if here else None
+    if here_offset is None:
+        return None
+    # Where the trace began is known by its root record; without that it may have been any host.
+    origins = [gather.origin] if gather.origin else [host.host_id for host in hosts]
+    starts = []
+    for origin in origins:
+        host = hosts.get(origin)
+        offset = host.offset(now_s) if host else None
+        if origin == part.host_id:
+            starts.append(gather.start_unix_ns)
+        elif offset is not None:
+            uncertainty_ns = offset.uncertainty_ns + here_offset.uncertainty_ns
+            starts.append(gather.start_unix_ns + offset.offset_ns - here_offset.offset_ns - uncertainty_ns)
+        elif gather.origin:
+            return None
+    return min(starts, default=None)
+
+
+def _time(unix_ns: int) -> str:
+    """Time of day in UTC, with milliseconds."""
+    when = datetime.fromtimestamp(min(unix_ns, 1 << 62) / 1e9, UTC)
+    return when.strftime("%H:%M:%S.") + f"{when.microsecond // 1000:03d}"
