@@ -71,7 +71,7 @@ def trace_ids(path: str | os.PathLike[str]) -> set[bytes]:
 def read_trace(path: str | os.PathLike[str], trace_id: str | bytes) -> Trace:
     """One trace of a segment; zeros for what belongs to none."""
     wanted = parse_trace_id(trace_id) if isinstance(trace_id, str) else trace_id
-    source = source_of(path)
+    source = source_of(path) if wanted == NO_TRACE else source_of(path, wanted)
     source.pieces = [piece for piece in source.pieces if piece.trace_id == wanted]
     return assemble(wanted, [source])
 
