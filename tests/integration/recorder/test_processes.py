@@ -19,6 +19,8 @@ from wbpf.records.layout import Kind
 
 def test_processes_share_a_segment(tmp_path: Path) -> None:
     program = """
+        print("ready", flush=True)
+        input()
         mine = {}
         for i in range(1500):
             with wbpf.trace("request", i=i) as trace:
@@ -29,6 +31,13 @@ def test_processes_share_a_segment(tmp_path: Path) -> None:
     """
     processes = [start(program, tmp_path) for _ in range(3)]
     path = segment_in(tmp_path)
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     written = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
     assert all(process.returncode == 0 for process in processes)
     source = source_of(path)
