@@ -47,8 +47,6 @@ class Levels:
         if self._host is not None:
             segment.set_level(self._host)
 
-    attached = apply
-
     def correct(self, attached: Attached) -> None:
         """Once more, for threads that missed the change."""
         if self._host is not None or self._traces:

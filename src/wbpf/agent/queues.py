@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wbpf.agent.spec import TriggerLimit
+from wbpf.wire import status_pb2 as st
 
 #: Names with a queue of their own; triggers with further names share one.
 NAMES_MOST = 512
@@ -89,6 +90,21 @@ class TriggerQueue:
     limited: int = 0
     overflowed: int = 0
     refused: int = 0
+
+    def status(self) -> st.QueueStatus:
+        """Its counters."""
+        return st.QueueStatus(
+            trigger=self.name,
+            weight=self.limit.weight,
+            rate_per_s=self.limit.rate,
+            queued=len(self.waiting),
+            open=self.open,
+            fired=self.fired,
+            admitted=self.admitted,
+            limited=self.limited,
+            overflowed=self.overflowed,
+            refused=self.refused,
+        )
 
 
 class TriggerQueues:

@@ -15,6 +15,14 @@ from wbpf.wire.channel import TlsSpec, client_credentials, client_options
 from wbpf.wire.methods import COORDINATION
 
 
+def short_cause(details: str) -> str:
+    """What gRPC says of a connection that failed, without all the ways that it tried."""
+    for known in ("Connection refused", "certificate", "Name or service not known", "Socket closed"):
+        if known.lower() in details.lower():
+            return known.lower() if known != "certificate" else f"TLS: {details.rpartition(': ')[2]}"
+    return details
+
+
 class Client:
     """A connection to the coordinator.
 
@@ -74,7 +82,7 @@ class Client:
                 details = f"no answer within {timeout_s or self.timeout_s:g} s"
             raise WireError(
                 f"no coordinator at {self.address}",
-                details,
+                short_cause(details),
                 "start one with `wbpf up`, or name another --coordinator",
             ) from error
 

@@ -1,0 +1,56 @@
+"""`wbpf agent`: one host's agent."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wbpf.agent import Agent, AgentSpec
+from wbpf.cli.connecting import (
+    CaOption,
+    CertOption,
+    CollectorOption,
+    CoordinatorOption,
+    DirectoryOption,
+    KeyOption,
+    LogOption,
+    ReadyOption,
+    ServerNameOption,
+    run_daemon,
+)
+from wbpf.cli.limiting import ConfigOption, LimitsOption, limits_of
+from wbpf.wire import COLLECTOR_ADDRESS, COORDINATOR_ADDRESS, TlsSpec
+
+
+def agent(
+    host: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The host's name. [default: $WBPF_HOST]")
+    ] = None,
+    directory: DirectoryOption = None,
+    coordinator: CoordinatorOption = COORDINATOR_ADDRESS,
+    collector: CollectorOption = COLLECTOR_ADDRESS,
+    config: ConfigOption = None,
+    trigger: LimitsOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    ca: CaOption = None,
+    name: ServerNameOption = None,
+    ready_file: ReadyOption = None,
+    log_level: LogOption = "warning",
+) -> None:
+    """Run the agent of one host.
+
+    It sleeps until a trigger fires in one of the host's segments or the coordinator asks for a trace, finds
+    the trace's records and ships them to the collector. Stop it with Ctrl-C or SIGTERM; triggers that fire
+    meanwhile wait in the segments.
+    """
+    spec = AgentSpec(
+        host=host,
+        directory=directory,
+        coordinator=coordinator,
+        collector=collector,
+        tls=TlsSpec.from_options(cert, key, ca, name),
+        limits=limits_of(config, trigger),
+    )
+    raise typer.Exit(run_daemon(Agent(spec), log_level, ready_file))
