@@ -10,9 +10,11 @@
  * what another sealed. */
 #include "pool/internal.h"
 
-#define WINDOW_NS       100000   /* of counting transfers */
+#define WINDOW_NS    20000  /* of counting transfers */
+#define SMOOTHING_NS 500000 /* of the rate over windows: hosts that wait for each other slow down smoothly   \
+                             */
 #define NEAR_NS         10000000 /* clocks further apart don't queue for each other */
-#define MAX_UTILISATION 0.98
+#define MAX_UTILISATION 0.95
 
 uint64_t wbpf_pool_virtual_ns(const wbpf_pool_host *host)
 {
@@ -87,7 +89,9 @@ static void count_transfer(wbpf_pool_host *host, uint64_t bytes, uint64_t now)
                                                                 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
     store_relaxed(&record->window_bytes, 0);
-    store_relaxed(&record->rate_bytes_per_s, (uint64_t)((double)counted * 1e9 / (double)(now - start)));
+    double elapsed = (double)(now - start), rate = (double)load_relaxed(&record->rate_bytes_per_s);
+    rate += ((double)counted * 1e9 / elapsed - rate) * elapsed / (elapsed + SMOOTHING_NS);
+    store_relaxed(&record->rate_bytes_per_s, (uint64_t)rate);
     store_relaxed(&record->rate_at_ns, now);
 }
 

@@ -153,7 +153,8 @@ int wbpf_pool_seal(wbpf_pool_writer *writer, bool retain)
                                    .checksum = wbpf_crc32c(0, writer->data, writer->bytes)};
     memcpy(envelope.trace_id, entry->trace_id, sizeof envelope.trace_id);
     envelope_write(host_line(host, first), &envelope);
-    line_cache_dirty(host, first, count, writer->generation); /* again: some may have been flushed meanwhile */
+    line_cache_dirty(host, first, count,
+                     writer->generation); /* again: some may have been flushed meanwhile */
     uint32_t flushed = line_cache_write_back(host, first, count);
     struct pool_cost cost = {.accesses = SEAL_ACCESSES, .lines_written = host->lines ? flushed : count};
     virtual_time_charge(host, &cost, &writer->timing);

@@ -32,8 +32,7 @@ extern "C" {
 
 #define WBPF_POOL_LINE_BYTES   64
 #define WBPF_POOL_MAX_HOSTS    32
-#define WBPF_POOL_MAX_ID_BYTES 63 /* of an object's id, of its tags joined by commas, and of a host's name   \
-                                   */
+#define WBPF_POOL_MAX_ID_BYTES 63 /* of an id, of an object's tags joined by commas, of a host's name */
 
 typedef struct wbpf_pool wbpf_pool;
 typedef struct wbpf_pool_host wbpf_pool_host;

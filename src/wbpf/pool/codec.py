@@ -61,7 +61,7 @@ def _arrow_stream(obj: Any) -> memoryview:
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, obj.schema) as writer:
         writer.write(obj)
-    return memoryview(sink.getvalue())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def encode(obj: object) -> Encoded:

@@ -65,7 +65,7 @@ _ABOUT_OBJECTS: dict[int, tuple[type[WbpfError], str, str]] = {
 
 
 def _about_file(operation: str, path: object, code: int, detail: str) -> WbpfError:
-    what = f"can't {operation} pool {path}"
+    what = f"can't {operation} {'host' if operation == 'join' else 'pool'} {path}"
     if code == errno.EEXIST:
         return PoolError(what, detail, "Pool.open() it, or remove it with Pool.unlink_path()")
     if code == errno.ENOENT:
@@ -82,7 +82,8 @@ def _about_file(operation: str, path: object, code: int, detail: str) -> WbpfErr
 def error_for(operation: str, subject: object, code: int, detail: str) -> WbpfError:
     """Return the exception for a negative errno of an operation on an object, a host or a pool's file."""
     code = -code
-    if operation in ("make", "open", "remove"):
+    of_a_file = operation == "join" and code not in (errno.ENOENT, errno.EBUSY, errno.EUSERS)
+    if operation in ("make", "open", "remove") or of_a_file:
         return _about_file(operation, subject, code, detail)
     if code == errno.EBUSY:
         return PoolBusyError(
@@ -93,9 +94,7 @@ def error_for(operation: str, subject: object, code: int, detail: str) -> WbpfEr
     if operation == "join" and code == errno.ENOENT:
         return UnknownHostError(f"can't join host {subject!r}", detail, "`Pool.hosts` lists them")
     if code == errno.EINVAL and operation == "name":
-        return PoolError(
-            f"{subject!r} can't be an id", "an id has 1 to 63 bytes of UTF-8", "shorten it"
-        )
+        return PoolError(f"{subject!r} can't be an id", "an id has 1 to 63 bytes of UTF-8", "shorten it")
     if operation == "arm":
         why = "too many are armed" if code == errno.EAGAIN else "factor is above 1, operations at least 1"
         return PoolError("can't arm a fault", why)
