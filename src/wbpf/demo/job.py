@@ -47,7 +47,6 @@ def run(spec: DemoSpec, progress: Callable[[int], None]) -> DemoResult:
         requests = plan.requests(carriers, owners, spec.hosts, spec.requests)
         pool = Pool.create(str(shared / "pool"), POOL_BYTES, hosts=spec.host_names, seed=spec.seed)
         stack.enter_context(pool)
-        gathering.wait_until_ready()
         hosts = []
         for name in spec.host_names:
             worker = WorkerSpec(
@@ -68,7 +67,7 @@ def run(spec: DemoSpec, progress: Callable[[int], None]) -> DemoResult:
         stream = driver.run(requests)
         unfinished = gathering.wait_for(stream.triggered)
         shipped = gathering.bytes_shipped()
-        gathering.export(spec.traces)
+        gathering.export()
     virtual_ns = {
         spec.host_names[number]: finished.virtual_ns for number, finished in stream.finished.items()
     }

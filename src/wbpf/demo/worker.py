@@ -40,7 +40,7 @@ def serve(spec: WorkerSpec, driver: Connection) -> None:
     with Pool.open(spec.pool) as pool, pool.join(spec.host) as host:
         wbpf.open("shuffle", size_mib=spec.segment_mib)
         tasks = Tasks(spec, host, Tables.load(Path(spec.tables)))
-        with Account() as account:
+        with Account(tasks.rehearse) as account:
             say(Ready())
             while True:
                 order: Order = driver.recv()
