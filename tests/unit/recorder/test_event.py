@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextvars
 import enum
 import gc
 import sys
@@ -136,6 +137,7 @@ def test_a_value_whose_text_traces_leaves_the_event_in_its_trace(segment: Path) 
         def __str__(self) -> str:
             with wbpf.trace("inner"):
                 wbpf.event("from.str")
+            contextvars.Context().run(wbpf.event, "without.a.trace")
             return "said"
 
     with wbpf.trace("outer") as outer:
