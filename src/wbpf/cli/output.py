@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Row = Mapping[str, Any]
+
+#: How wide columns are is decided by so many rows.
+_MEASURED_ROWS = 1000
 
 
 class Output(StrEnum):
@@ -96,9 +100,29 @@ def print_rows(
     if sort is not None:
         rows = _sorted(rows, _column(columns, sort.removeprefix("-")), backwards=sort.startswith("-"))
     if output is Output.COLUMNS:
-        _print_columns(list(rows), chosen)
+        _print_columns(iter(rows), chosen)
     else:
-        print_data([{column.name: row[column.name] for column in chosen} for row in rows], output)
+        _print_list(({column.name: row[column.name] for column in chosen} for row in rows), output)
+
+
+def _print_list(rows: Iterable[Row], output: Output) -> None:
+    """One after another, since there may be more of them than memory."""
+    if output is Output.YAML:
+        import yaml
+
+        empty = True
+        for row in rows:
+            empty = False
+            yaml.safe_dump([row], sys.stdout, sort_keys=False, allow_unicode=True)
+        if empty:
+            sys.stdout.write("[]\n")
+        return
+    separator = "[\n  "
+    for row in rows:
+        text = json.dumps(row, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        sys.stdout.write(f"{separator}{text}")
+        separator = ",\n  "
+    sys.stdout.write("[]\n" if separator[0] == "[" else "\n]\n")
 
 
 def print_data(data: Any, output: Output) -> None:
@@ -162,38 +186,63 @@ def _chosen(columns: Sequence[Column], output: Output, fields: str | None) -> li
 
 
 def _sorted(rows: Iterable[Row], column: Column, backwards: bool) -> list[Row]:
-    def key(row: Row) -> tuple[bool, Any]:
+    """By the values of a field; rows without one come last."""
+
+    def key(row: Row) -> Any:
         value = row[column.name]
-        if isinstance(value, list | dict):
-            value = column.text(value)
-        return value is None, "" if value is None else value
+        return column.text(value) if isinstance(value, list | dict) else value
 
-    return sorted(rows, key=key, reverse=backwards)
+    rows = list(rows)
+    with_value = [row for row in rows if row[column.name] is not None]
+    without = [row for row in rows if row[column.name] is None]
+    return sorted(with_value, key=key, reverse=backwards) + without
 
 
-def _print_columns(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+def _print_columns(rows: Iterator[Row], columns: Sequence[Column]) -> None:
     from rich.cells import cell_len
-    from rich.text import Text
 
-    texts = [[visible(_cell(column, row[column.name])) for column in columns] for row in rows]
     headers = [column.name.upper().replace("_", " ") for column in columns]
-    widths = [max(map(cell_len, cells)) for cells in zip(headers, *texts, strict=True)]
+    first = [(row, _cells(columns, row)) for row in islice(rows, _MEASURED_ROWS)]
+    widths = [
+        max(map(cell_len, cells)) for cells in zip(headers, *(cells for _, cells in first), strict=True)
+    ]
+
+    def pad(cells: Iterable[str]) -> list[str]:
+        padded = []
+        for column, cell, width in zip(columns, cells, widths, strict=True):
+            space = " " * (width - (len(cell) if cell.isascii() else cell_len(cell)))
+            padded.append(f"{space}{cell}" if column.right else f"{cell}{space}")
+        return padded
+
+    def lines() -> Iterator[tuple[list[str], list[str]]]:
+        yield pad(headers), ["bold"] * len(columns)
+        for row, cells in chain(first, ((row, _cells(columns, row)) for row in rows)):
+            yield pad(cells), [column.style(row[column.name]) if column.style else "" for column in columns]
+
+    if sys.stdout.isatty():
+        _print_styled(lines())
+    else:
+        sys.stdout.writelines("  ".join(cells).rstrip() + "\n" for cells, _ in lines())
+
+
+def _print_styled(lines: Iterator[tuple[list[str], list[str]]]) -> None:
+    from rich.segment import Segment, Segments
+    from rich.style import Style
+
     console = stdout()
-    lines = [(headers, ["bold"] * len(columns))]
-    for row, cells in zip(rows, texts, strict=True):
-        lines.append((cells, [c.style(row[c.name]) if c.style else "" for c in columns]))
-    last = len(columns) - 1
-    for cells, styles in lines:
-        line = Text(no_wrap=True, overflow="ellipsis", end="")
-        for i, (column, cell, style) in enumerate(zip(columns, cells, styles, strict=True)):
-            space = " " * (widths[i] - cell_len(cell))
-            line.append(f"{space}{cell}" if column.right else f"{cell}{space}", style)
-            line.append("" if i == last else "  ")
-        line.rstrip()
-        if console.is_terminal:
-            console.print(line)
-        else:
-            sys.stdout.write(f"{line.plain}\n")
+    while batch := list(islice(lines, _MEASURED_ROWS)):
+        segments = []
+        for cells, styles in batch:
+            line = [
+                Segment(f"{cell}  ", Style.parse(style)) for cell, style in zip(cells, styles, strict=True)
+            ]
+            segments += Segment.adjust_line_length(line, console.width, pad=False)
+            segments.append(Segment.line())
+        console.print(Segments(segments), end="")
+
+
+def _cells(columns: Sequence[Column], row: Row) -> list[str]:
+    return [visible(_cell(column, row[column.name])) for column in columns]
 
 
 def _cell(column: Column, value: Any) -> str:

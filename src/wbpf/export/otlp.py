@@ -22,7 +22,6 @@ from wbpf.records import (
     SpanKind,
     Trace,
     Value,
-    level_name,
     span_id_hex,
 )
 from wbpf.records.layout import Kind
@@ -34,10 +33,10 @@ _INT64 = range(-(1 << 63), 1 << 63)
 Json = dict[str, Any]
 
 
-def write_otlp(traces: Iterable[Trace], out: IO[bytes]) -> None:
+def write_otlp(traces: Iterable[Trace], out: IO[bytes], roots: Mapping[bytes, int]) -> None:
     traces = list(traces)
-    # A link needs the span it leads to: a lateral trace's root, if that trace is written too.
-    roots = {trace.trace_id: trace.roots[0].span_id for trace in traces if trace.roots}
+    # A link needs the span it leads to: a lateral trace's root.
+    roots = {**roots, **{trace.trace_id: trace.roots[0].span_id for trace in traces if trace.roots}}
     resources = _Resources()
     for trace in traces:
         _add_trace(resources, trace, roots)
@@ -180,8 +179,8 @@ def _log(trace: Trace, record: Record) -> Json:
     item: Json = {
         "timeUnixNano": str(record.time_unix_ns),
         "observedTimeUnixNano": str(record.time_unix_ns),
-        "severityNumber": record.level if level_name(record.level) else 0,
-        "severityText": level_name(record.level),
+        "severityNumber": record.level if record.severity else 0,
+        "severityText": record.severity,
         "body": _any_value(body),
         "attributes": _attributes({"thread.id": record.tid, "wbpf.record": record_id(record.identity)}),
         "traceId": trace.id,

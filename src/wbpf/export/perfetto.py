@@ -17,7 +17,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace as PerfettoT
 
 from wbpf.export.lanes import lay_out, span_ends
 from wbpf.export.plain import plain_value
-from wbpf.records import Fields, Record, Span, Trace, Value, level_name, span_id_hex
+from wbpf.records import Fields, Record, Span, Trace, Value, span_id_hex
 from wbpf.records.layout import Kind
 
 _SEQUENCE = 1
@@ -179,7 +179,8 @@ class _TraceWriter:
             record.time_unix_ns, self._track_of(record), TrackEvent.TYPE_INSTANT, name
         )
         event.categories.append(record.kind_name)
-        _annotate(event, "level", level_name(record.level) or str(record.level))
+        if record.severity:
+            _annotate(event, "level", record.severity)
         _annotate_all(event, record.fields)
         if not record.stamped:
             _annotate(event, "stamped", False)

@@ -16,7 +16,6 @@ from wbpf.records import (
     Trace,
     Trigger,
     Value,
-    level_name,
     span_id_hex,
 )
 
@@ -126,7 +125,7 @@ def _record(record: Record) -> dict[str, Any]:
         "time_unix_ns": record.time_unix_ns,
         "stamped": record.stamped,
         "kind": record.kind_name,
-        "level": level_name(record.level) or record.level,
+        "level": record.severity or None,
         "name": record.name,
         "host": record.host,
         "service": record.service,

@@ -32,7 +32,7 @@ COLUMNS = (
     "fields",
     "record_id",
 )
-_NUMBERS = {"time_unix_ns": "int64", "pid": "uint32", "tid": "uint32", "level": "uint8"}
+_NUMBERS = {"time_unix_ns": "int64", "pid": "uint32", "tid": "uint32"}
 _FLAGS = ("stamped", "cut")
 
 
@@ -80,7 +80,7 @@ def _row(trace: Trace, record: Record) -> tuple[Any, ...]:
         record.pid,
         record.tid,
         record.kind_name,
-        record.level,
+        record.severity,
         record.name,
         span_id_hex(record.span_id) if record.span_id else "",
         span_id_hex(record.parent_span_id) if record.parent_span_id else "",

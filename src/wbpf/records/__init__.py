@@ -5,6 +5,7 @@ from wbpf.records.clocks import Calibration, Clock
 from wbpf.records.codec import RawRecord, decode_run, iter_run, tick_range
 from wbpf.records.conclusion import Conclusion, HostPart, Status, worst
 from wbpf.records.context import NO_TRACE, host_id, parse_trace_id, span_id_hex, trace_id_hex
+from wbpf.records.kinds import kind_name, level_name, severity
 from wbpf.records.origin import HostInfo, ProcessInfo, SegmentInfo
 from wbpf.records.piece import Piece, join
 from wbpf.records.schema import Fields, Schema, Value, parse_schemas, schema_id
@@ -17,7 +18,6 @@ from wbpf.records.trace import (
     SpanKind,
     Trace,
     Trigger,
-    level_name,
 )
 
 __all__ = [
@@ -49,10 +49,12 @@ __all__ = [
     "host_id",
     "iter_run",
     "join",
+    "kind_name",
     "level_name",
     "parse_schemas",
     "parse_trace_id",
     "schema_id",
+    "severity",
     "span_id_hex",
     "tick_range",
     "trace_id_hex",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 
 from wbpf.errors import FormatError
+from wbpf.records.kinds import kind_name
 from wbpf.records.layout import (
     BEGIN_PAYLOAD,
     BREADCRUMB_PAYLOAD,
@@ -52,6 +53,10 @@ class RawRecord:
     edge_span_id: int = 0
     laterals: tuple[bytes, ...] = ()
     cut: bool = False
+
+    @property
+    def kind_name(self) -> str:
+        return kind_name(self.kind)
 
 
 def decode_run(data: bytes, schemas: Mapping[int, Schema]) -> list[RawRecord]:

@@ -11,8 +11,6 @@ from wbpf.records.trace import Record
 #: Records that one thread after another appended to one chunk, in the order in which they stand there.
 Column = list[Record]
 
-_ROUNDS = 8
-
 
 def interpolate(times: Sequence[int | None], otherwise: int) -> list[int]:
     """Give a time to those that have none: evenly between their neighbours; none runs backwards.
@@ -52,7 +50,10 @@ def receiver_edge(record: Record) -> int:
 
 
 def clock_shifts(columns: Sequence[Column], uncertainty_ns: Mapping[str, int]) -> dict[str, int]:
-    """By how much to move hosts' clocks, each within its uncertainty, so that nothing comes before its cause.
+    """By how much to move hosts' clocks so that nothing comes before its cause.
+
+    Within their uncertainties if that is enough. If not, a clock was worse than was thought, and its whole
+    host is moved: the times between its own records are right, whatever its offset.
 
     Returns:
         The shifts of those hosts that need one.
@@ -67,19 +68,33 @@ def clock_shifts(columns: Sequence[Column], uncertainty_ns: Mapping[str, int]) -
             wanted = cause.time_unix_ns - record.time_unix_ns
             lag[pair] = max(lag.get(pair, wanted), wanted)
     shifts = dict.fromkeys((host for pair in lag for host in pair), 0)
-    for _ in range(_ROUNDS):
+    if not _settle(shifts, lag, uncertainty_ns):
+        farther = dict(shifts)
+        if _settle(farther, lag, None):
+            shifts = farther
+    return {host: shift for host, shift in shifts.items() if shift}
+
+
+def _settle(
+    shifts: dict[str, int], lag: Mapping[tuple[str, str], int], limits: Mapping[str, int] | None
+) -> bool:
+    """Move clocks until every receiver's is late enough; False if that can't be."""
+    for _ in range(len(shifts) + 2):
         settled = True
         for (sender, receiver), wanted in lag.items():
             missing = wanted - (shifts[receiver] - shifts[sender])
             if missing <= 0:
                 continue
             settled = False
-            later = min(missing, uncertainty_ns.get(receiver, 0) - shifts[receiver])
+            if limits is None:
+                shifts[receiver] += missing
+                continue
+            later = max(min(missing, limits.get(receiver, 0) - shifts[receiver]), 0)
             shifts[receiver] += later
-            shifts[sender] -= min(missing - later, uncertainty_ns.get(sender, 0) + shifts[sender])
+            shifts[sender] -= max(min(missing - later, limits.get(sender, 0) + shifts[sender]), 0)
         if settled:
-            break
-    return {host: shift for host, shift in shifts.items() if shift}
+            return True
+    return False
 
 
 def merge(columns: Sequence[Column]) -> Iterator[Record]:

@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from wbpf.records.conclusion import HostPart, Status
 from wbpf.records.context import trace_id_hex
-from wbpf.records.layout import Direction, Kind, Level
+from wbpf.records.kinds import kind_name, severity
+from wbpf.records.layout import Direction
 from wbpf.records.schema import Fields
 
 
@@ -79,19 +80,12 @@ class Record:
 
     @property
     def kind_name(self) -> str:
-        return Kind(self.kind).name.lower() if self.kind in _KINDS else f"kind-{self.kind}"
+        return kind_name(self.kind)
 
-
-_KINDS = frozenset(kind.value for kind in Kind)
-
-
-def level_name(level: int) -> str:
-    """OpenTelemetry's short name of a severity: `INFO`, `INFO2`; empty if it has none."""
-    if not Level.TRACE <= level < Level.TRACE + 24:
-        return ""
-    base = Level(level - (level - 1) % 4)
-    step = level - base
-    return f"{base.name}{step + 1}" if step else base.name
+    @property
+    def severity(self) -> str:
+        """OpenTelemetry's short name of its level; empty for kinds that are always written."""
+        return severity(self.kind, self.level)
 
 
 @dataclass(slots=True)
@@ -171,7 +165,8 @@ class Trace:
         status: the worst of the hosts' statuses.
         records: of all hosts, by time; a receiver's never before its sender's breadcrumb.
         roots: the spans without a parent in the trace; the others hang below them.
-        shifts_ns: hosts whose clocks were moved, within their uncertainty, so that causes come first.
+        shifts_ns: hosts whose clocks were moved so that causes come first. Beyond its uncertainty only if
+            nothing less would do: the offset was worse than was thought.
         concluded_unix_ns: 0 if the gather has not concluded.
     """
 

@@ -1,6 +1,6 @@
 """The store of gathered traces."""
 
 from wbpf.store.reading import TraceSummary
-from wbpf.store.store import Store, StoreStats
+from wbpf.store.store import Store, StoreStats, default_path
 
-__all__ = ["Store", "StoreStats", "TraceSummary"]
+__all__ = ["Store", "StoreStats", "TraceSummary", "default_path"]

@@ -125,8 +125,11 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value  # SQLite keeps NaN as NULL
 
 
+_STATUSES = {str(status): status for status in Status}
+
+
 def _status(text: str) -> Status:
-    return Status(text) if text in set(Status) else Status.UNKNOWN
+    return _STATUSES.get(text, Status.UNKNOWN)
 
 
 def _ids(joined: bytes) -> tuple[bytes, ...]:
@@ -140,7 +143,7 @@ def _part(row: Sequence[Any]) -> HostPart:
         unsigned(host_id),
         unsigned(incarnation),
         _status(status),
-        tuple(json.loads(reasons)),
+        tuple(json.loads(reasons)) if reasons != "[]" else (),
         offset,
         uncertainty,
         records,

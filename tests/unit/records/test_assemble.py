@@ -147,10 +147,27 @@ def test_a_clock_is_moved_within_its_uncertainty() -> None:
     assert one(gathered, "exception").time_unix_ns - begin.time_unix_ns == 45_000
 
 
+def test_a_clock_worse_than_its_uncertainty_is_moved_all_the_same() -> None:
+    gathered = trace(skew2_ns=-1_000_000)
+    assert gathered.shifts_ns == {"host2": 995_000}
+    assert_causal(gathered)
+    spans = {span.name: span for _, span in gathered.spans()}
+    # What the host itself measured stays as it was.
+    assert (spans["join"].end_unix_ns or 0) - spans["join"].start_unix_ns == 65_000
+
+
 @pytest.mark.parametrize("skew", [-1_000_000, -20_000, 20_000, 1_000_000])
-def test_causes_come_first_also_where_clocks_contradict_it(skew: int) -> None:
-    gathered = trace(skew2_ns=skew)
-    assert gathered.shifts_ns == {}
+def test_causes_come_first_whatever_the_clocks_say(skew: int) -> None:
+    assert_causal(trace(skew2_ns=skew))
+
+
+def test_causes_come_first_where_no_shift_can_do_it() -> None:
+    # host1 asks host2 and host2 answers before it was asked, by both clocks.
+    asks, answers = SegmentWriter("host1"), SegmentWriter("host2")
+    asks.run(TRACE_ID).begin(1, 0, 0, "a").send(0xE1, "host2", 1, 50_000).done()
+    asks.run(TRACE_ID, chunk=1, tid=12).begin(4, 0xE2, 10_000, "got").end(4, 60_000).done()
+    answers.run(TRACE_ID).begin(2, 0xE1, 40_000, "b").send(0xE2, "host1", 2, 55_000).end(2, 70_000).done()
+    gathered = assemble(TRACE_ID, [asks.source(), answers.source()])
     assert_causal(gathered)
 
 

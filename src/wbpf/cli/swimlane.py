@@ -1,0 +1,326 @@
+"""A trace as a picture for the terminal: hosts side by side, time going down, arrows between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from wbpf.cli.lanes import CLOSES, OPENS, Cells, Lanes
+from wbpf.cli.output import visible
+from wbpf.cli.wording import (
+    STATUS_STYLES,
+    Wording,
+    Words,
+    duration,
+    fields_text,
+    is_pool,
+    level_style,
+    moment,
+    size,
+)
+from wbpf.records import Edge, HostPart, Record, RecordId, Span, Trace
+from wbpf.records.layout import Direction, Kind, Level
+
+Notes = Mapping[RecordId, str] | Callable[[Record], str | None]
+
+_ARROW_STYLE, _STALE_STYLE, _POOL_STYLE = "bold", "bold red", "bold cyan"
+_TIME_WIDTH = 11
+_TEXT_LINES = 3
+#: A wait of at least this share of the whole trace is shown as a row of its own.
+_GAP = 0.15
+
+
+def render(
+    trace: Trace, width: int, notes: Notes | None = None, max_rows: int | None = None
+) -> RenderableType:
+    """Draw a trace.
+
+    Args:
+        trace: what to draw.
+        width: of the terminal, in columns; it is drawn for 80 to 160.
+        notes: what to add below records, by their identity.
+        max_rows: so many records at most; the least important ones are left out, and it is said where.
+    """
+    return Group(*_header(trace, width), *_Picture(trace, width, notes).lines(max_rows))
+
+
+def _header(trace: Trace, width: int) -> Iterator[Text]:
+    style = f"bold {STATUS_STYLES[trace.status]}"
+    yield Text.assemble("trace ", (trace.id, "bold"), "  ", (str(trace.status), style))
+    trigger = trace.trigger
+    if trigger is not None:
+        said = f" = {trigger.value:.6g} on {visible(trigger.host)} at {moment(trigger.time_unix_ns)}"
+        yield Text.assemble("trigger ", (visible(trigger.name), "bold"), said)
+    if trace.laterals:
+        yield from _indented(f"gathered with {', '.join(i.hex()[:12] for i in trace.laterals)}", "", 0, width)
+    names = max((cell_len(visible(part.name)) for part in trace.hosts), default=0)
+    for part in trace.hosts:
+        name = visible(part.name)
+        line = Text(f"  {name}{' ' * (names - cell_len(name))}  ")
+        line.append(f"{part.status:8}", STATUS_STYLES[part.status])
+        yield line.append(f"  {part.records} records, {size(part.bytes)}")
+        for reason in part.reasons:
+            yield from _indented(visible(reason), STATUS_STYLES[part.status], names + 4, width)
+        yield from _indented(_clock(part, trace.shifts_ns.get(part.name, 0)), "", names + 4, width)
+    yield Text()
+
+
+def _indented(text: str, style: str, indent: int, width: int) -> Iterator[Text]:
+    for line in Text(text, style).wrap(Console(width=width), max(width - indent, 20)):
+        line.rstrip()
+        if line:
+            yield Text(" " * indent).append_text(line)
+
+
+def _clock(part: HostPart, shift_ns: int) -> str:
+    said = []
+    if part.offset_ns or part.uncertainty_ns:
+        said.append(f"moved by {duration(part.offset_ns)} ± {duration(part.uncertainty_ns)}")
+    if shift_ns:
+        beyond = " (it was worse than was thought)" if abs(shift_ns) > part.uncertainty_ns else ""
+        said.append(f"moved by {duration(shift_ns)} to put causes first{beyond}")
+    return f"its clock was {', and '.join(said)}" if said else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A record that gets a row.
+
+    Args:
+        rank: how important it is; 0 is most.
+        words: what the row says.
+        notes: what is said below it, with its style.
+        marker: the character in the lane of its host.
+        edge: the arrow that ends or, without an answer, begins here.
+    """
+
+    record: Record
+    rank: int
+    words: Words
+    notes: tuple[tuple[str, str], ...]
+    marker: tuple[str, str]
+    edge: Edge | None = None
+
+
+class _Picture:
+    def __init__(self, trace: Trace, width: int, notes: Notes | None) -> None:
+        self._trace = trace
+        self._notes = notes
+        self._wording = Wording(trace)
+        self._spans = {span.span_id: span for _, span in trace.spans()}
+        self._edges = {edge.edge_span_id: edge for edge in trace.edges}
+        hosts = dict.fromkeys(record.host for record in trace.records)
+        hosts.update(dict.fromkeys(edge.to_host for edge in trace.edges if edge.to_host))
+        self._lanes = Lanes(hosts, trace.records, self._spans, (width - _TIME_WIDTH) // 2)
+        self._text_width = max(width - _TIME_WIDTH - self._lanes.width - 1, 20)
+        self._console = Console(width=width)
+        self._unit, self._unit_ns = _unit(trace.end_unix_ns - trace.start_unix_ns)
+
+    def lines(self, max_rows: int | None) -> Iterator[Text]:
+        rows = {id(row.record): row for record in self._trace.records if (row := self._row(record))}
+        shown = _most_important(list(rows.values()), max_rows)
+        styles = {part.name: STATUS_STYLES[part.status] for part in self._trace.hosts}
+        yield Text.assemble((f"{self._unit:>{_TIME_WIDTH - 2}}  ", "dim"), self._lanes.header(styles))
+        gap_ns = max(int((self._trace.end_unix_ns - self._trace.start_unix_ns) * _GAP), 1)
+        before, left_out = self._trace.start_unix_ns, 0
+        for record in self._trace.records:
+            row = rows.get(id(record))
+            if row is not None and id(record) in shown:
+                waited = record.time_unix_ns - before
+                if left_out:
+                    yield self._pause(f"… {left_out} more records")
+                elif waited >= gap_ns:
+                    yield self._pause(f"⋮ {duration(waited)}")
+                before, left_out = record.time_unix_ns, 0
+                self._lanes.enter(record)
+                yield from self._draw(row)
+            else:
+                self._lanes.enter(record)
+                left_out += row is not None
+            self._lanes.leave(record)
+        if left_out:
+            yield self._pause(f"… {left_out} more records")
+
+    # ---- what rows say ----
+
+    def _row(self, record: Record) -> _Row | None:
+        span = self._spans.get(record.span_id)
+        if record.kind in OPENS and span is not None:
+            return self._begin(record, span)
+        if record.kind in CLOSES:
+            if span is None or _is_empty(span):
+                return None
+            return _Row(
+                record, 2, Words("", f"end of {visible(span.name) or 'a span'}", "dim"), (), ("┗", "")
+            )
+        if record.kind == Kind.BREADCRUMB:
+            return self._breadcrumb(record)
+        if record.kind in (Kind.RESUME, Kind.ATTRIBUTES):
+            return None
+        return self._event(record)
+
+    def _begin(self, record: Record, span: Span) -> _Row:
+        edge = self._edges.get(record.parent_span_id) if record.kind == Kind.BEGIN else None
+        rest = [fields_text(span.attributes)]
+        if edge is not None and edge.sent is not None:
+            on_the_way = duration(record.time_unix_ns - edge.sent.time_unix_ns)
+            rest.append(f"from {visible(edge.from_host)}, {on_the_way} on the way")
+        if span.end_unix_ns is None:
+            rest.append("(its end is not in the trace)")
+        else:
+            rest.append(f"({duration(span.end_unix_ns - span.start_unix_ns)})")
+        marker = "╺" if _is_empty(span) else "┏"
+        words = Words(visible(span.name), " ".join(text for text in rest if text), "bold")
+        return _Row(
+            record,
+            0 if edge or record.kind == Kind.BEGIN else 1,
+            words,
+            self._below(record),
+            (marker, ""),
+            edge,
+        )
+
+    def _breadcrumb(self, record: Record) -> _Row | None:
+        end = record.edge
+        edge = self._edges.get(end.edge_span_id) if end else None
+        if end is None or edge is None:
+            return None
+        if end.direction == Direction.OUT:
+            if edge.received is not None:
+                return None  # the arrow is drawn where it arrives
+            to = visible(edge.to_host) or "a host that is not known"
+            return _Row(
+                record,
+                0,
+                Words(f"to {to}", "of which nothing is here", "yellow"),
+                self._below(record),
+                ("┠", "yellow"),
+                edge,
+            )
+        if any(
+            r.kind == Kind.BEGIN and r.parent_span_id == end.edge_span_id for r in self._records_of(record)
+        ):
+            return None
+        return _Row(
+            record,
+            0,
+            Words("received", f"from {visible(edge.from_host)}"),
+            self._below(record),
+            ("•", ""),
+            edge,
+        )
+
+    def _records_of(self, record: Record) -> list[Record]:
+        span = self._spans.get(record.span_id)
+        return span.records if span else []
+
+    def _event(self, record: Record) -> _Row:
+        notes = self._below(record)
+        if is_pool(record):
+            marker = ("◆", _STALE_STYLE if notes else _POOL_STYLE)
+        elif record.kind == Kind.TRIGGER:
+            marker = ("▲", "bold magenta")
+        else:
+            style = level_style(record)
+            marker = ("✖" if record.severity and record.level >= Level.ERROR else "•", style)
+        if notes or record.kind == Kind.TRIGGER or marker[0] == "✖":
+            rank = 0
+        elif is_pool(record) or record.level >= Level.WARN:
+            rank = 1
+        else:
+            rank = 2 if record.level >= Level.INFO and record.kind == Kind.EVENT else 3
+        return _Row(record, rank, self._wording.record(record), notes, marker)
+
+    def _below(self, record: Record) -> tuple[tuple[str, str], ...]:
+        said = []
+        if explained := self._wording.explain(record):
+            said.append((explained, _STALE_STYLE))
+        given = self._notes(record) if callable(self._notes) else (self._notes or {}).get(record.identity)
+        if given:
+            said.append((visible(given), "bold yellow"))
+        return tuple(said)
+
+    # ---- drawing ----
+
+    def _draw(self, row: _Row) -> Iterator[Text]:
+        record = row.record
+        cells = self._lanes.cells()
+        column = self._lanes.column(record.host, record.span_id) or 0
+        if row.edge is not None:
+            self._draw_edge(cells, row.edge, column)
+        source = self._lanes.column(self._wording.source_host(record))
+        if source is not None and source != column:
+            cells.arrow(source, column, _STALE_STYLE, "┄")
+        if row.edge is None or row.edge.received is not None:
+            cells.put(column, *row.marker)
+        time = f"{(record.time_unix_ns - self._trace.start_unix_ns) / self._unit_ns:.3f}"
+        text = Text.assemble((row.words.head, row.words.style), " " if row.words.head else "", row.words.rest)
+        if row.words.style == "dim":
+            text.stylize("dim")
+        if self._lanes.is_crowded(record.host):
+            text = Text.assemble((f"{visible(record.host)}: ", "bold"), text)
+        lines = self._wrap(text, _TEXT_LINES)
+        yield self._line(time, cells, lines[0])
+        if record.kind in CLOSES:
+            self._lanes.leave(record)
+        for line in lines[1:]:
+            yield self._line("", self._lanes.cells(), line, indent=2)
+        for note, style in row.notes:
+            for line in self._wrap(Text(f"↳ {note}", style), None):
+                yield self._line("", self._lanes.cells(), line, indent=2)
+
+    def _draw_edge(self, cells: Cells, edge: Edge, column: int) -> None:
+        if edge.received is None:
+            target = self._lanes.column(edge.to_host)
+            cells.arrow(column, self._lanes.width - 1 if target is None else target, "yellow")
+        elif edge.sent is not None:
+            start = self._lanes.column(edge.sent.host, edge.sent.span_id)
+            if start is not None:
+                cells.arrow(start, column, _ARROW_STYLE)
+
+    def _pause(self, text: str) -> Text:
+        return self._line("", self._lanes.cells(), Text(text, "dim"))
+
+    def _wrap(self, text: Text, most: int | None) -> list[Text]:
+        lines = list(text.wrap(self._console, self._text_width - 2))
+        if most is not None and len(lines) > most:
+            lines[most - 1].append(" …", "dim")
+            lines[most - 1].truncate(self._text_width - 2, overflow="ellipsis")
+            lines = lines[:most]
+        for line in lines:
+            line.rstrip()
+        return lines or [Text()]
+
+    def _line(self, time: str, cells: Cells, text: Text, indent: int = 0) -> Text:
+        line = Text(no_wrap=True, overflow="crop")
+        line.append(f"{time:>{_TIME_WIDTH - 2}}  ", "dim").append_text(cells.text()).append(
+            " " * (1 + indent)
+        )
+        line.append_text(text)
+        line.rstrip()
+        return line
+
+
+def _is_empty(span: Span) -> bool:
+    """Nothing happened inside: it gets one row, not two."""
+    return (
+        span.end_unix_ns is not None
+        and not span.children
+        and all(r.kind in (*OPENS, *CLOSES, Kind.ATTRIBUTES, Kind.RESUME) for r in span.records)
+    )
+
+
+def _most_important(rows: list[_Row], most: int | None) -> set[int]:
+    if most is not None and len(rows) > most:
+        rows = sorted(rows, key=lambda row: row.rank)[:most]
+    return {id(row.record) for row in rows}
+
+
+def _unit(total_ns: int) -> tuple[str, int]:
+    if total_ns >= 10**9:
+        return "s", 10**9
+    return ("ms", 10**6) if total_ns >= 10**6 else ("µs", 10**3)
