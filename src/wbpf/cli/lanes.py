@@ -155,12 +155,12 @@ class Lanes:
         line.rstrip()
         return line
 
-    def cells(self) -> Cells:
-        """A line with the bars that are open now."""
+    def cells(self, without: int = 0) -> Cells:
+        """A line with the bars that are open now, but for the span `without`."""
         cells = Cells(self.width)
         for lane in self._all():
             for span in lane.slots:
-                if span is not None:
+                if span is not None and span.span_id != without:
                     bar = "┃" if span.end_unix_ns is not None else "┆"
                     cells.put(lane.column(span.span_id), bar, _BAR_STYLE)
         return cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -30,6 +31,8 @@ Notes = Mapping[RecordId, str] | Callable[[Record], str | None]
 _ARROW_STYLE, _STALE_STYLE, _POOL_STYLE = "bold", "bold red", "bold cyan"
 _TIME_WIDTH = 11
 _TEXT_LINES = 3
+#: Events of at least this rank are put together when more than so many follow each other.
+_REPEATABLE, _SERIES = 2, 3
 #: A wait of at least this share of the whole trace is shown as a row of its own.
 _GAP = 0.15
 
@@ -43,7 +46,8 @@ def render(
         trace: what to draw.
         width: of the terminal, in columns; it is drawn for 80 to 160.
         notes: what to add below records, by their identity.
-        max_rows: so many records at most; the least important ones are left out, and it is said where.
+        max_rows: about so many records at most. The least important ones are left out and repeated ones are
+            put together, and it is said where.
     """
     return Group(*_header(trace, width), *_Picture(trace, width, notes).lines(max_rows))
 
@@ -66,6 +70,10 @@ def _header(trace: Trace, width: int) -> Iterator[Text]:
         for reason in part.reasons:
             yield from _indented(visible(reason), STATUS_STYLES[part.status], names + 4, width)
         yield from _indented(_clock(part, trace.shifts_ns.get(part.name, 0)), "", names + 4, width)
+    if any(is_pool(record) for record in trace.records):
+        yield Text.assemble(
+            "  ", ("◆", _POOL_STYLE), " access to the pool, with the time it takes on a modelled clock"
+        )
     yield Text()
 
 
@@ -113,8 +121,8 @@ class _Picture:
         self._wording = Wording(trace)
         self._spans = {span.span_id: span for _, span in trace.spans()}
         self._edges = {edge.edge_span_id: edge for edge in trace.edges}
-        hosts = dict.fromkeys(record.host for record in trace.records)
-        hosts.update(dict.fromkeys(edge.to_host for edge in trace.edges if edge.to_host))
+        seen = {record.host for record in trace.records} | {edge.to_host for edge in trace.edges}
+        hosts = [part.name for part in trace.hosts if part.name in seen]
         self._lanes = Lanes(hosts, trace.records, self._spans, (width - _TIME_WIDTH) // 2)
         self._text_width = max(width - _TIME_WIDTH - self._lanes.width - 1, 20)
         self._console = Console(width=width)
@@ -122,28 +130,29 @@ class _Picture:
 
     def lines(self, max_rows: int | None) -> Iterator[Text]:
         rows = {id(row.record): row for record in self._trace.records if (row := self._row(record))}
-        shown = _most_important(list(rows.values()), max_rows)
+        shown = set(rows) if max_rows is None else _most_important(list(rows.values()), max_rows)
         styles = {part.name: STATUS_STYLES[part.status] for part in self._trace.hosts}
         yield Text.assemble((f"{self._unit:>{_TIME_WIDTH - 2}}  ", "dim"), self._lanes.header(styles))
         gap_ns = max(int((self._trace.end_unix_ns - self._trace.start_unix_ns) * _GAP), 1)
-        before, left_out = self._trace.start_unix_ns, 0
+        before = self._trace.start_unix_ns
+        left_out: list[_Row] = []
         for record in self._trace.records:
+            self._lanes.enter(record)
             row = rows.get(id(record))
             if row is not None and id(record) in shown:
                 waited = record.time_unix_ns - before
                 if left_out:
-                    yield self._pause(f"… {left_out} more records")
+                    yield self._pause(_left_out(left_out))
                 elif waited >= gap_ns:
-                    yield self._pause(f"⋮ {duration(waited)}")
-                before, left_out = record.time_unix_ns, 0
-                self._lanes.enter(record)
+                    yield self._pause(f"⋮ {duration(waited)}", before=record)
+                left_out.clear()
+                before = record.time_unix_ns
                 yield from self._draw(row)
-            else:
-                self._lanes.enter(record)
-                left_out += row is not None
+            elif row is not None:
+                left_out.append(row)
             self._lanes.leave(record)
         if left_out:
-            yield self._pause(f"… {left_out} more records")
+            yield self._pause(_left_out(left_out))
 
     # ---- what rows say ----
 
@@ -229,7 +238,7 @@ class _Picture:
             marker = ("✖" if record.severity and record.level >= Level.ERROR else "•", style)
         if notes or record.kind == Kind.TRIGGER or marker[0] == "✖":
             rank = 0
-        elif is_pool(record) or record.level >= Level.WARN:
+        elif record.level >= Level.WARN or (is_pool(record) and record.level >= Level.INFO):
             rank = 1
         else:
             rank = 2 if record.level >= Level.INFO and record.kind == Kind.EVENT else 3
@@ -282,8 +291,10 @@ class _Picture:
             if start is not None:
                 cells.arrow(start, column, _ARROW_STYLE)
 
-    def _pause(self, text: str) -> Text:
-        return self._line("", self._lanes.cells(), Text(text, "dim"))
+    def _pause(self, text: str, before: Record | None = None) -> Text:
+        """A row without a record. `before`: the record that comes next; its span has no bar yet."""
+        without = before.span_id if before is not None and before.kind in OPENS else 0
+        return self._line("", self._lanes.cells(without), Text(text, "dim"))
 
     def _wrap(self, text: Text, most: int | None) -> list[Text]:
         lines = list(text.wrap(self._console, self._text_width - 2))
@@ -314,10 +325,39 @@ def _is_empty(span: Span) -> bool:
     )
 
 
-def _most_important(rows: list[_Row], most: int | None) -> set[int]:
-    if most is not None and len(rows) > most:
-        rows = sorted(rows, key=lambda row: row.rank)[:most]
-    return {id(row.record) for row in rows}
+def _most_important(rows: list[_Row], most: int) -> set[int]:
+    """The rows to be shown, by the identity of their records' objects."""
+    folded = set(_repetitions(rows))
+    kept = [row for i, row in enumerate(rows) if i not in folded]
+    if len(kept) > most:
+        kept = sorted(kept, key=lambda row: row.rank)[:most]
+    shown = {id(row.record) for row in kept}
+    # Saying that one row was left out takes as much room as the row.
+    for before, row, after in zip(rows, rows[1:], rows[2:], strict=False):
+        if id(before.record) in shown and id(after.record) in shown:
+            shown.add(id(row.record))
+    return shown
+
+
+def _repetitions(rows: list[_Row]) -> Iterator[int]:
+    """Where events stand that say the same again, but for their fields: all of a series but its first."""
+
+    def series(row: _Row) -> tuple[object, ...]:
+        record = row.record
+        unique = row.rank < _REPEATABLE or record.kind != Kind.EVENT
+        return (id(row),) if unique else (record.host, record.tid, record.span_id, record.name)
+
+    for _, group in groupby(enumerate(rows), key=lambda item: series(item[1])):
+        indices = [i for i, _ in group]
+        if len(indices) > _SERIES:
+            yield from indices[1:]
+
+
+def _left_out(rows: list[_Row]) -> str:
+    names = {row.record.name for row in rows}
+    what = visible(names.pop()) if len(names) == 1 and rows[0].record.kind == Kind.EVENT else ""
+    what = what or ("record" if len(rows) == 1 else "records")
+    return f"… {len(rows)} more {what}"
 
 
 def _unit(total_ns: int) -> tuple[str, int]:

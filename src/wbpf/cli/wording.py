@@ -124,7 +124,7 @@ class Wording:
         if record.name == "pool.verify":
             said.append(_VERIFIED.get(_number(fields, "result"), "failed"))
         if "service_ns" in fields:
-            said.append(f"{duration(_number(fields, 'service_ns'))} modelled")
+            said.append(duration(_number(fields, "service_ns")))
         return ", ".join(text for text in said if text)
 
     def _object(self, fields: Fields) -> str:
@@ -190,7 +190,7 @@ class Wording:
         queued = _number(fields, "queue_ns")
         waiting = f", {duration(queued)} of it in a queue" if queued else ""
         times = f"{service / base:.1f} × its base of {duration(base)}"
-        return f"slow: {duration(service)}, {times}{waiting} (modelled)"
+        return f"slow: {duration(service)}, {times}{waiting}"
 
 
 def is_pool(record: Record) -> bool:

@@ -64,18 +64,33 @@ def test_notes_stand_below_their_records() -> None:
     assert drawn(trace, 100, note) == by_identity
 
 
-def test_of_many_records_the_important_ones_are_drawn() -> None:
+def many(names: Callable[[int], str]) -> Trace:
     segment = SegmentWriter("host1")
     run = segment.run(TRACE_ID).begin(1, 0, 0, "root")
     for i in range(500):
-        run.event("tick n:u32", {"n": i}, 10 + i)
+        run.event(f"{names(i)} n:u32", {"n": i}, 10 + i)
         if i == 250:
             run.event("exception type:str message:str", {"type": "E", "message": "m"}, 10 + i, level=17)
     run.trigger("slow", 1.0, 900).end(1, 1000).done()
-    text = drawn(assemble(TRACE_ID, [segment.source()], conclusion(part("host1"))), 80, max_rows=10)
+    return assemble(TRACE_ID, [segment.source()], conclusion(part("host1")))
+
+
+def test_of_many_records_the_important_ones_are_drawn() -> None:
+    text = drawn(many(lambda i: f"step{i}"), 80, max_rows=10)
     for shown in ("root", "exception", "trigger slow", "more records"):
         assert shown in text
     assert len(text.splitlines()) < 30
+
+
+def test_events_that_say_the_same_again_are_put_together() -> None:
+    text = drawn(many(lambda i: "tick"), 80, max_rows=100)
+    assert [line.split("┃", 1)[-1].strip() for line in text.splitlines() if "more" in line] == [
+        "… 250 more tick",
+        "… 248 more tick",
+    ]
+    assert len(text.splitlines()) < 16
+    assert drawn(many(lambda i: "tick"), 80).count("tick n=") == 500
+    assert drawn(many(lambda i: f"t{i % 2}"), 80, max_rows=1000).count("n=") == 500
 
 
 def test_a_receiver_without_a_span_still_gets_its_arrow() -> None:

@@ -69,10 +69,8 @@ def test_a_stale_read_is_explained_from_the_events_fields() -> None:
         f"bytes of generation 7, written by host2 in trace {EARLIER[:8].hex()}"
     )
     assert wording.source_host(stale) == "host2"
-    assert wording.record(stale).rest == "part/3, generation 8, 7.8 KiB, 1.00 µs modelled"
-    assert wording.explain(slow) == (
-        "slow: 12.0 µs, 12.0 × its base of 1.00 µs, 11.0 µs of it in a queue (modelled)"
-    )
+    assert wording.record(stale).rest == "part/3, generation 8, 7.8 KiB, 1.00 µs"
+    assert wording.explain(slow) == ("slow: 12.0 µs, 12.0 × its base of 1.00 µs, 11.0 µs of it in a queue")
     assert wording.source_host(slow) == ""
 
 
