@@ -29,8 +29,6 @@ void raise_error(const char *type, const std::string &what, const std::string &w
     throw nb::python_error();
 }
 
-void bind_pool(nb::module_ &) __attribute__((weak));
-
 NB_MODULE(_native, m)
 {
     m.doc() = "The native core of wBPF; its Python face is in the packages around it.";
@@ -38,6 +36,5 @@ NB_MODULE(_native, m)
     bind_recorder(m);
     bind_reader(m);
     bind_doorbell(m);
-    if (bind_pool)
-        bind_pool(m);
+    bind_pool(m);
 }
