@@ -91,11 +91,14 @@ static void fill_run(wbpf_pool_host *host, uint32_t first, uint32_t count, struc
 {
     for (uint32_t i = first; i < first + count; i++) {
         host->lines[i] = host->pool->lines[i];
-        host->lines[i].flags = LINE_VALID;
+        host->lines[i].flags = 0;
         note_newest(counts, &host->lines[i]);
     }
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    __atomic_thread_fence(__ATOMIC_ACQ_REL);
     copy_lines(host->mirror, host->pool->data, first, count);
+    __atomic_thread_fence(__ATOMIC_RELEASE); /* who dies in between leaves lines that are not valid */
+    for (uint32_t i = first; i < first + count; i++)
+        host->lines[i].flags = LINE_VALID;
     counts->filled += count;
 }
 

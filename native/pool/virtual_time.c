@@ -10,9 +10,10 @@
  * what another sealed. */
 #include "pool/internal.h"
 
-#define WINDOW_NS    20000  /* of counting transfers */
-#define SMOOTHING_NS 500000 /* of the rate over windows: hosts that wait for each other slow down smoothly   \
-                             */
+#define WINDOW_NS 20000 /* of counting transfers */
+#define SMOOTHING_NS                                                                                         \
+    500000 /* of the rate over windows: hosts that wait for each other slow down smoothly                    \
+            */
 #define NEAR_NS         10000000 /* clocks further apart don't queue for each other */
 #define MAX_UTILISATION 0.95
 

@@ -1,6 +1,6 @@
 /* ObjectWriter and PoolView: the buffers through which Python writes and reads objects. */
 #include "pool.h"
-#include <cmath>
+#include <chrono>
 
 namespace nb = nanobind;
 
@@ -14,6 +14,17 @@ nb::object memoryview_of(nb::handle exporter)
         throw nb::python_error();
     return view;
 }
+
+/* For a destructor that records: it runs wherever the last reference goes, perhaps with an exception set. */
+struct InDestructor {
+    PyObject *type, *value, *traceback;
+    InDestructor()
+    {
+        PyErr_Fetch(&type, &value, &traceback);
+        use_python_context();
+    }
+    ~InDestructor() { PyErr_Restore(type, value, traceback); }
+};
 
 /* ---- writing ---- */
 
@@ -30,7 +41,11 @@ struct ObjectWriter {
     {
     }
     ObjectWriter(const ObjectWriter &) = delete;
-    ~ObjectWriter() { wbpf_pool_drop(&writer); } /* aborts an object that was not sealed */
+    ~ObjectWriter()
+    {
+        InDestructor guard;
+        wbpf_pool_drop(&writer); /* aborts an object that was not sealed */
+    }
 };
 
 int writer_getbuffer(PyObject *self, Py_buffer *view, int flags)
@@ -121,7 +136,11 @@ struct PoolView {
     {
     }
     PoolView(const PoolView &) = delete;
-    ~PoolView() { wbpf_pool_release(&view); }
+    ~PoolView()
+    {
+        InDestructor guard;
+        wbpf_pool_release(&view);
+    }
 
     void drop_export()
     {
@@ -222,16 +241,22 @@ nb::object view_load(nb::handle self)
 /* Waits without the GIL; signals are handled in between. */
 int acquire(const SharedHost &host, const char *id, uint64_t timeout_ns, wbpf_pool_view *view)
 {
+    using Clock = std::chrono::steady_clock;
     int error = wbpf_pool_acquire(host.get(), id, 0, view);
     if (timeout_ns == 0 || (error != -ENOENT && error != -EAGAIN))
         return error;
+    auto start = Clock::now();
+    uint64_t left = timeout_ns;
     do {
         {
             nb::gil_scoped_release release;
-            error = wbpf_pool_acquire(host.get(), id, timeout_ns, view);
+            error = wbpf_pool_acquire(host.get(), id, left, view);
         }
         if (error == -EINTR && PyErr_CheckSignals())
             throw nb::python_error();
+        uint64_t waited = static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - start).count());
+        if (timeout_ns != UINT64_MAX)
+            left = waited < timeout_ns ? timeout_ns - waited : 0;
     } while (error == -EINTR);
     return error;
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import time
 
@@ -134,6 +135,30 @@ def test_get_waits_no_longer_than_told(a: PoolHost) -> None:
     assert 0.05 <= time.monotonic() - start < 5
     with pytest.raises(ValueError, match="timeout_s"):
         a.get("never", -1)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_waiting_get_can_be_interrupted(a: PoolHost) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Interrupted):
+            a.get("never", float("inf"))
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        start = time.monotonic()
+        with pytest.raises(ObjectNotFound):
+            a.get("never", 0.1)
+        assert 0.1 <= time.monotonic() - start < 5
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_delete_waits_for_views(a: PoolHost, b: PoolHost, pool: Pool) -> None:
