@@ -43,13 +43,15 @@ struct wbpf_pool_host {
     uint32_t held_hint;
 };
 
-/* ---- segment.c ---- */
+/* ---- files.c ---- */
 
 /* Keep a text for wbpf_pool_error(); returns `code`. */
 int pool_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The path of a file beside the pool. */
 int pool_companion_path(const char *path, const char *suffix, char out[320]);
 int pool_random(void *out, size_t bytes);
+bool pool_is_device(const char *path);
+int pool_map_descriptor(int fd, const char *path, uint64_t bytes, void **map);
 /* Map a file that is wholly allocated; refuses one that everybody may write. */
 int pool_map_file(const char *path, void **map, uint64_t *bytes);
 /* Make a file of `bytes`, all of them allocated, mode 0660. Returns its descriptor. */

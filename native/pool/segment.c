@@ -1,122 +1,14 @@
 /* The pool's segment: its layout, making it, mapping it. */
 #include "pool/internal.h"
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define POPULATE_BYTES (1ull << 30) /* larger mappings fault in as they are used */
-#define MIN_OBJECTS    64u
-#define MAX_OBJECTS    (1u << 24)
-#define MAX_HELD       4096u
-
-static _Thread_local char error_text[384];
-
-int pool_fail(int code, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error_text, sizeof error_text, format, arguments);
-    va_end(arguments);
-    return code;
-}
-
-const char *wbpf_pool_error(void)
-{
-    return error_text;
-}
-
-int pool_random(void *out, size_t bytes)
-{
-    return getrandom(out, bytes, 0) == (ssize_t)bytes
-               ? 0
-               : pool_fail(-EIO, "no random numbers: %s", strerror(errno));
-}
-
-static bool is_device(const char *path)
-{
-    struct stat status;
-    return stat(path, &status) == 0 && S_ISCHR(status.st_mode);
-}
-
-int pool_companion_path(const char *path, const char *suffix, char out[320])
-{
-    int length;
-    if (is_device(path))
-        length = snprintf(out, 320, "/dev/shm/%s.%s", strrchr(path, '/') + 1, suffix);
-    else
-        length = snprintf(out, 320, "%s.%s", path, suffix);
-    return length < 320 ? 0 : pool_fail(-ENAMETOOLONG, "%s: the path is too long", path);
-}
-
-int pool_make_file(const char *path, uint64_t bytes)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0660);
-    if (fd < 0)
-        return pool_fail(-errno, "%s: %s", path, strerror(errno));
-    int error = fchmod(fd, 0660) ? errno : 0; /* whatever the umask */
-    if (!error && bytes)
-        error = posix_fallocate(fd, 0, (off_t)bytes);
-    if (!error)
-        return fd;
-    close(fd);
-    unlink(path);
-    return pool_fail(-error, "%s: can't allocate %llu bytes: %s", path, (unsigned long long)bytes,
-                     strerror(error));
-}
-
-static int map_descriptor(int fd, const char *path, uint64_t bytes, void **map)
-{
-    int populate = bytes <= POPULATE_BYTES ? MAP_POPULATE : 0;
-    *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | populate, fd, 0);
-    if (*map == MAP_FAILED)
-        return pool_fail(-errno, "%s: can't map %llu bytes: %s", path, (unsigned long long)bytes,
-                         strerror(errno));
-    return 0;
-}
-
-/* A character device has no size of its own in stat: sysfs tells it. */
-static uint64_t device_bytes(const struct stat *status)
-{
-    char path[96];
-    unsigned long long bytes = 0;
-    snprintf(path, sizeof path, "/sys/dev/char/%u:%u/size", (unsigned)(status->st_rdev >> 8 & 0xfff),
-             (unsigned)((status->st_rdev & 0xff) | (status->st_rdev >> 12 & 0xfff00)));
-    FILE *file = fopen(path, "re");
-    if (file) {
-        if (fscanf(file, "%llu", &bytes) != 1)
-            bytes = 0;
-        fclose(file);
-    }
-    return bytes;
-}
-
-int pool_map_file(const char *path, void **map, uint64_t *bytes)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return pool_fail(-errno, "%s: %s", path, strerror(errno));
-    struct stat status;
-    int error = fstat(fd, &status) ? -errno : 0;
-    if (error)
-        pool_fail(error, "%s: %s", path, strerror(-error));
-    else if (status.st_mode & S_IWOTH)
-        error = pool_fail(-EACCES, "%s: everybody may write it, so nothing in it can be trusted", path);
-    else if (!S_ISREG(status.st_mode) && !S_ISCHR(status.st_mode))
-        error = pool_fail(-EPROTO, "%s: neither a file nor a DAX device", path);
-    if (!error) {
-        *bytes = S_ISCHR(status.st_mode) ? device_bytes(&status) : (uint64_t)status.st_size;
-        error = *bytes < sizeof(struct pool_host_file)
-                    ? pool_fail(-EPROTO, "%s: too small to be a pool", path)
-                    : map_descriptor(fd, path, *bytes, map);
-    }
-    close(fd);
-    return error;
-}
+#define MIN_OBJECTS 64u
+#define MAX_OBJECTS (1u << 24)
+#define MAX_HELD    4096u
 
 /* ---- layout ---- */
 
@@ -221,12 +113,12 @@ static int fill_header(wbpf_pool *pool, const struct pool_header *plan, const wb
 
 static int make_segment(const char *path, struct pool_header *plan, const wbpf_pool_spec *spec)
 {
-    bool device = is_device(path);
+    bool device = pool_is_device(path);
     int fd = device ? open(path, O_RDWR | O_CLOEXEC) : pool_make_file(path, plan->segment_bytes);
     if (fd < 0)
         return device ? pool_fail(-errno, "%s: %s", path, strerror(errno)) : fd;
     void *map;
-    int error = map_descriptor(fd, path, plan->segment_bytes, &map);
+    int error = pool_map_descriptor(fd, path, plan->segment_bytes, &map);
     close(fd);
     if (error)
         return error;
@@ -260,7 +152,7 @@ int wbpf_pool_create(const char *path, const wbpf_pool_spec *spec)
         return error;
     if (strlen(path) >= sizeof((wbpf_pool *)0)->path || !strchr(path, '/'))
         return pool_fail(-EINVAL, "%s: give an absolute path of at most 255 bytes", path);
-    if (!is_device(path) && access(path, F_OK) == 0)
+    if (!pool_is_device(path) && access(path, F_OK) == 0)
         return pool_fail(-EEXIST, "%s: there is a file of that name", path);
     struct pool_header plan = {.endian = POOL_ENDIAN_MARK,
                                .version = POOL_VERSION,
@@ -279,15 +171,15 @@ int wbpf_pool_create(const char *path, const wbpf_pool_spec *spec)
         return error;
     error = make_segment(path, &plan, spec);
     if (error && error != -EEXIST) {
-        char kept[sizeof error_text];
-        memcpy(kept, error_text, sizeof kept);
+        char kept[384];
+        snprintf(kept, sizeof kept, "%s", wbpf_pool_error());
         wbpf_pool_unlink(path);
         for (uint32_t i = 0; i < spec->host_count; i++) { /* the segment can't tell its hosts yet */
             char companion[320];
             if (pool_companion_path(path, spec->hosts[i], companion) == 0)
                 unlink(companion);
         }
-        memcpy(error_text, kept, sizeof kept);
+        pool_fail(error, "%s", kept);
     }
     return error;
 }
@@ -365,7 +257,7 @@ int wbpf_pool_unlink(const char *path)
     }
     if (pool_companion_path(path, "lock", companion) == 0)
         unlink(companion);
-    if (!is_device(path) && unlink(path) != 0)
+    if (!pool_is_device(path) && unlink(path) != 0)
         return pool_fail(-errno, "%s: %s", path, strerror(errno));
     return 0;
 }

@@ -336,7 +336,8 @@ void bind_member(nb::module_ &module)
 
 void bind_pool(nb::module_ &module)
 {
-    bind_pool_objects(module);
+    bind_pool_writer(module);
+    bind_pool_view(module);
     bind_segment(module);
     bind_member(module);
 }
