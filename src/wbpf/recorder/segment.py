@@ -169,7 +169,11 @@ class Segment:
         return self.native.cleared(position)
 
     def clear(self, ids: Iterable[bytes]) -> int:
-        """Mark these traces as known to be good; returns in how many places they were found."""
+        """Mark these traces as known to be good, but in chunks that a live process has.
+
+        Returns:
+            In how many places they were marked.
+        """
         return self.native.clear(ids)
 
     def set_level(self, level: int | str) -> None:

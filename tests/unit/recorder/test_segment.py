@@ -171,6 +171,44 @@ def test_a_closed_segment_says_so(segment: Path) -> None:
     assert len(watch.poll()[0]) == 1
 
 
+def test_threads_poll_and_change_a_watch_while_its_segment_is_closed(segment: Path) -> None:
+    reader = Segment.open(segment)
+    watch = Watch(reader)
+    found: dict[int, int] = {}
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def poll(thread: int) -> None:
+        try:
+            while not stop.is_set():
+                for piece in watch.poll()[0]:
+                    assert len(piece.trace_id) == 16
+                    found[thread] = found.get(thread, 0) + piece.records
+                watch.remove([bytes(15) + bytes([thread + 1])])
+        except BaseException as error:  # noqa: BLE001 - the test's own thread reports it
+            failures.append(error)
+
+    threads = [threading.Thread(target=poll, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    written = 0
+    for i in range(200):
+        with wbpf.trace("request") as trace:
+            watch.add([bytes.fromhex(trace.trace_id)])
+            wbpf.event("e", i=i)
+        written += 3
+        if i == 100:
+            reader.close()
+    deadline = time.monotonic() + 10
+    while sum(found.values()) < written and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert sum(found.values()) == written
+
+
 def test_missing_and_unsafe_files_are_refused(tmp_path: Path, segment: Path) -> None:
     with pytest.raises(SegmentError, match="can't be opened") as raised:
         Segment.open(tmp_path / "none.seg")
