@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,10 +199,16 @@ def _sorted(rows: Iterable[Row], column: Column, backwards: bool) -> list[Row]:
     return sorted(with_value, key=key, reverse=backwards) + without
 
 
+def _header(column: Column) -> str:
+    """The field's name; without its unit where each value is written with one."""
+    name = column.name if column.text is str else re.sub(r"(?<!per)_(ns|s|bytes)$", "", column.name)
+    return name.upper().replace("_", " ")
+
+
 def _print_columns(rows: Iterator[Row], columns: Sequence[Column]) -> None:
     from rich.cells import cell_len
 
-    headers = [column.name.upper().replace("_", " ") for column in columns]
+    headers = [_header(column) for column in columns]
     first = [(row, _cells(columns, row)) for row in islice(rows, _MEASURED_ROWS)]
     widths = [
         max(map(cell_len, cells)) for cells in zip(headers, *(cells for _, cells in first), strict=True)
