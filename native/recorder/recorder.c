@@ -209,13 +209,41 @@ uint64_t writer_unix_ns(struct writer *w, uint64_t ticks)
     return w->calibrated_unix_ns + (uint64_t)(int64_t)(delta / (int64_t)hz);
 }
 
+/* Callers keep schema ids for good: a segment that is opened later gets the descriptors too. */
+static struct known_schema {
+    struct known_schema *next;
+    char *name, *fields;
+} *known_schemas;
+
+static void remember_schema(const char *name, const char *fields)
+{
+    for (struct known_schema *k = known_schemas; k; k = k->next)
+        if (strcmp(k->name, name) == 0 && strcmp(k->fields, fields) == 0)
+            return;
+    struct known_schema *k = malloc(sizeof *k);
+    if (!k)
+        return;
+    *k = (struct known_schema){known_schemas, strdup(name), strdup(fields)};
+    if (k->name && k->fields)
+        known_schemas = k;
+}
+
+static void add_known_schemas(const struct mapping *map, const struct process *self)
+{
+    for (const struct known_schema *k = known_schemas; k; k = k->next)
+        schema_add(map, self, k->name, k->fields);
+}
+
 wbpf_schema wbpf_schema_register(const char *name, const char *fields)
 {
     struct writer *w = writer_here();
     if (!w || !name || !*name || w->busy || !writer_enter(w))
         return 0;
+    fields = fields ? fields : "";
     state_lock();
     uint32_t id = schema_add(&wbpf_map, &wbpf_state->process, name, fields);
+    if (id)
+        remember_schema(name, fields);
     state_unlock();
     writer_leave(w);
     return id;
@@ -446,6 +474,7 @@ static int open_segment(const wbpf_options *options)
     wbpf_own_host_id = map.header->host_id;
     wbpf_state = state;
     wbpf_doorbell = map_doorbell(directory);
+    add_known_schemas(&map, &state->process);
     store_release(&state->alive, 1);
     store_release(&wbpf_path, (const char *)path_storage);
     if (made)

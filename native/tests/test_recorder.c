@@ -4,6 +4,7 @@
 #include "wbpf/trace.h"
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -286,6 +287,33 @@ static void test_cleared_chunks_go_first(void)
     wbpf_close();
 }
 
+static bool has_schema(const char *descriptor)
+{
+    wbpf_segment *segment = reader();
+    uint32_t offset = 0, id, bytes;
+    const char *text;
+    bool found = false;
+    while (wbpf_segment_next_schema(segment, &offset, &id, &text, &bytes))
+        found = found || (bytes == strlen(descriptor) && memcmp(text, descriptor, bytes) == 0);
+    wbpf_segment_close(segment);
+    return found;
+}
+
+static void test_schemas_outlive_their_segment(void)
+{
+    open_recorder(2, 0);
+    CHECK(wbpf_schema_register("kept.by.caller", "n:u64"));
+    wbpf_close();
+    directory[strlen(directory) - 1] ^= 1; /* another folder, another segment */
+    open_recorder(2, 0);
+    CHECK(has_schema("kept.by.caller n:u64"));
+    wbpf_close();
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    CHECK(system(command) == 0);
+    directory[strlen(directory) - 1] ^= 1;
+}
+
 static void test_unopened_does_nothing(void)
 {
     wbpf_scope scope;
@@ -299,8 +327,13 @@ static void test_unopened_does_nothing(void)
 int main(void)
 {
     test_unopened_does_nothing();
-    void (*tests[])(void) = {test_trace_is_found,      test_recycling_counts_exactly, test_fork, test_w3c,
-                             test_triggers_and_levels, test_cleared_chunks_go_first};
+    void (*tests[])(void) = {test_trace_is_found,
+                             test_recycling_counts_exactly,
+                             test_fork,
+                             test_w3c,
+                             test_triggers_and_levels,
+                             test_cleared_chunks_go_first,
+                             test_schemas_outlive_their_segment};
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         snprintf(directory, sizeof directory, "/dev/shm/wbpf-test-%d-%zu", getpid(), i);
         tests[i]();
