@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -27,26 +28,44 @@ class Lane:
     name: str
     left: int = 0
     width: int = _LEAST_WIDTH
-    slots: list[Span | None] = field(default_factory=list)
+    _slots: dict[int, int] = field(default_factory=dict)  # by span id
+    _spans: dict[int, Span] = field(default_factory=dict)  # by slot
+    _free: list[int] = field(default_factory=list)
 
     def open(self, span: Span) -> None:
-        if None in self.slots:
-            self.slots[self.slots.index(None)] = span
-        else:
-            self.slots.append(span)
-
-    def close(self, span_id: int) -> None:
-        self.slots = [None if span and span.span_id == span_id else span for span in self.slots]
-        while self.slots and self.slots[-1] is None:
-            self.slots.pop()
+        slot = heappop(self._free) if self._free else len(self._slots)
+        self._slots[span.span_id] = slot
+        self._spans[slot] = span
 
     def has(self, span_id: int) -> bool:
-        return any(span and span.span_id == span_id for span in self.slots)
+        return span_id in self._slots
+
+    def close(self, span_id: int) -> None:
+        slot = self._slots.pop(span_id, None)
+        if slot is not None:
+            del self._spans[slot]
+            heappush(self._free, slot)
+
+    def clear(self) -> None:
+        self._slots.clear()
+        self._spans.clear()
+        self._free.clear()
+
+    def size(self) -> int:
+        """How many columns the spans that are open now take."""
+        return len(self._slots) + len(self._free)
+
+    def bars(self) -> Iterator[Span]:
+        """Open spans, at least one for each column that has a bar."""
+        room = self.width - 2
+        shown = [span for slot in range(room) if (span := self._spans.get(slot)) is not None]
+        yield from shown
+        if len(shown) < len(self._spans):
+            yield next(span for slot, span in reversed(self._spans.items()) if slot >= room)
 
     def column(self, span_id: int) -> int:
         """Where a span's bar is, or would be. Bars beyond the lane's room share its last column."""
-        at = next((i for i, span in enumerate(self.slots) if span and span.span_id == span_id), 0)
-        return self.left + min(at, self.width - 2)
+        return self.left + min(self._slots.get(span_id, 0), self.width - 2)
 
 
 class Cells:
@@ -122,10 +141,10 @@ class Lanes:
         for record in records:
             self.enter(record)
             lane = self._lanes[record.host]
-            most[lane.name] = max(most.get(lane.name, 0), len(lane.slots))
+            most[lane.name] = max(most.get(lane.name, 0), lane.size())
             self.leave(record)
         for lane in self._all():
-            lane.slots.clear()
+            lane.clear()
         return most
 
     def enter(self, record: Record) -> None:
@@ -159,8 +178,8 @@ class Lanes:
         """A line with the bars that are open now, but for the span `without`."""
         cells = Cells(self.width)
         for lane in self._all():
-            for span in lane.slots:
-                if span is not None and span.span_id != without:
+            for span in lane.bars():
+                if span.span_id != without:
                     bar = "┃" if span.end_unix_ns is not None else "┆"
                     cells.put(lane.column(span.span_id), bar, _BAR_STYLE)
         return cells

@@ -23,7 +23,7 @@ from wbpf.cli.wording import (
     moment,
     size,
 )
-from wbpf.records import Edge, HostPart, Record, RecordId, Span, Trace
+from wbpf.records import Edge, Record, RecordId, Span, Trace
 from wbpf.records.layout import Direction, Kind, Level
 
 Notes = Mapping[RecordId, str] | Callable[[Record], str | None]
@@ -66,15 +66,30 @@ def _header(trace: Trace, width: int) -> Iterator[Text]:
         name = visible(part.name)
         line = Text(f"  {name}{' ' * (names - cell_len(name))}  ")
         line.append(f"{part.status:8}", STATUS_STYLES[part.status])
-        yield line.append(f"  {part.records} records, {size(part.bytes)}")
+        line.append(f"  {part.records} records, {size(part.bytes)}")
+        if part.offset_ns or part.uncertainty_ns:
+            line.append(f"; clock moved by {duration(part.offset_ns)} ± {duration(part.uncertainty_ns)}")
+        yield line
         for reason in part.reasons:
             yield from _indented(visible(reason), STATUS_STYLES[part.status], names + 4, width)
-        yield from _indented(_clock(part, trace.shifts_ns.get(part.name, 0)), "", names + 4, width)
-    if any(is_pool(record) for record in trace.records):
-        yield Text.assemble(
-            "  ", ("◆", _POOL_STYLE), " access to the pool, with the time it takes on a modelled clock"
-        )
+        if shift_ns := trace.shifts_ns.get(part.name, 0):
+            beyond = ": it was worse than was thought" if abs(shift_ns) > part.uncertainty_ns else ""
+            said = f"clock moved by another {duration(shift_ns)} to put causes first{beyond}"
+            yield from _indented(said, "", names + 4, width)
+    yield from _legend(trace)
     yield Text()
+
+
+def _legend(trace: Trace) -> Iterator[Text]:
+    accesses = [record for record in trace.records if is_pool(record)]
+    if not accesses:
+        return
+    yield Text.assemble(
+        "  ", ("◆", _POOL_STYLE), " access to the pool, with the time it takes on a modelled clock"
+    )
+    wording = Wording(trace)
+    if any(wording.source_host(record) not in ("", record.host) for record in accesses):
+        yield Text.assemble("  ", ("◇┄▶◆", _STALE_STYLE), " it read old bytes: from the host that wrote them")
 
 
 def _indented(text: str, style: str, indent: int, width: int) -> Iterator[Text]:
@@ -82,16 +97,6 @@ def _indented(text: str, style: str, indent: int, width: int) -> Iterator[Text]:
         line.rstrip()
         if line:
             yield Text(" " * indent).append_text(line)
-
-
-def _clock(part: HostPart, shift_ns: int) -> str:
-    said = []
-    if part.offset_ns or part.uncertainty_ns:
-        said.append(f"moved by {duration(part.offset_ns)} ± {duration(part.uncertainty_ns)}")
-    if shift_ns:
-        beyond = " (it was worse than was thought)" if abs(shift_ns) > part.uncertainty_ns else ""
-        said.append(f"moved by {duration(shift_ns)} to put causes first{beyond}")
-    return f"its clock was {', and '.join(said)}" if said else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +266,9 @@ class _Picture:
         column = self._lanes.column(record.host, record.span_id) or 0
         if row.edge is not None:
             self._draw_edge(cells, row.edge, column)
-        source = self._lanes.column(self._wording.source_host(record))
-        if source is not None and source != column:
+        source_host = self._wording.source_host(record)
+        source = self._lanes.column(source_host)
+        if source is not None and source_host != record.host:
             cells.arrow(source, column, _STALE_STYLE, "┄")
         if row.edge is None or row.edge.received is not None:
             cells.put(column, *row.marker)

@@ -163,7 +163,7 @@ class Wording:
             said = f"stale: {stale}{of_all} lines are older than the pool's"
             if _number(fields, "pool_version"):
                 seen, newest = _number(fields, "seen_version"), _number(fields, "pool_version")
-                said += f" (version {seen}, not {newest})"
+                said += f" (the oldest has version {seen}, not {newest})"
         return said + self._provenance(fields)
 
     def _provenance(self, fields: Fields) -> str:
@@ -175,12 +175,16 @@ class Wording:
         said = f"; bytes of {of}generation {seen}, written by {self.host(fields.get('writer'))}"
         seal = self._seals.get((fields.get("writer"), seen))
         if seal is not None:
-            return f"{said} at +{duration(seal.time_unix_ns - self._start_ns)}"
+            said += f" at +{duration(seal.time_unix_ns - self._start_ns)}"
         half = _number(fields, "writer_trace")
-        if 0 < half < 1 << 64:
-            # The event has the first half of the trace id, which is enough to find it by.
-            said += f" in trace {half.to_bytes(8, 'little').hex()}"
-        return said
+        if not 0 < half < 1 << 64:
+            return said
+        # The event has the first half of the trace id, which is enough to find it by. It was read from the
+        # envelope; of an access, the lines counted may be older than that.
+        trace = half.to_bytes(8, "little").hex()
+        if "result" in fields:
+            return f"{said} in trace {trace}" if seal is None else said
+        return f"{said}; the envelope read is of trace {trace}"
 
     @staticmethod
     def _slow(fields: Fields) -> str:

@@ -30,17 +30,20 @@ class Lane:
 
     def add(self, span: Span, ends: Mapping[int, int]) -> bool:
         """Put a span that begins no earlier than those before it here, if it fits."""
-        still_open = [other for other in self._open if ends[other.span_id] > span.start_unix_ns]
-        if still_open and ends[still_open[-1].span_id] < ends[span.span_id]:
+        while self._open and ends[self._open[-1].span_id] <= span.start_unix_ns:
+            self._close_last()
+        if self._open and ends[self._open[-1].span_id] < ends[span.span_id]:
             return False
-        self.close(len(still_open))
         self._open.append(span)
         self.steps.append(Step(span, begins=True))
         return True
 
-    def close(self, depth: int = 0) -> None:
-        while len(self._open) > depth:
-            self.steps.append(Step(self._open.pop(), begins=False))
+    def close(self) -> None:
+        while self._open:
+            self._close_last()
+
+    def _close_last(self) -> None:
+        self.steps.append(Step(self._open.pop(), begins=False))
 
 
 def span_ends(trace: Trace) -> dict[int, int]:

@@ -49,6 +49,7 @@ class _Resources:
 
     def __init__(self) -> None:
         self._resources: dict[tuple[str, int, str, int], Json] = {}
+        self._gauges: dict[tuple[str, int, str, str], list[Json]] = {}
         self._items: dict[str, dict[tuple[str, int, str, int], list[Json]]] = {
             signal: {} for signal in ("spans", "logRecords", "metrics")
         }
@@ -58,6 +59,16 @@ class _Resources:
         if key not in self._resources:
             self._resources[key] = _resource(origin, part)
         self._items[signal].setdefault(key, []).append(item)
+
+    def add_point(self, record: Record, part: HostPart | None, point: Json) -> None:
+        """Add a point to the gauge of its name; points of one process stand together."""
+        name = record.host, record.pid, record.service, record.name
+        if name not in self._gauges:
+            self._gauges[name] = []
+            self.add(
+                "metrics", record, part, {"name": record.name, "gauge": {"dataPoints": self._gauges[name]}}
+            )
+        self._gauges[name].append(point)
 
     def document(self) -> Json:
         scope = {"name": "wbpf", "version": version("wbpf")}
@@ -109,7 +120,7 @@ def _add_trace(resources: _Resources, trace: Trace, roots: Mapping[bytes, int]) 
         if record.kind == Kind.LOG or (record.kind in _EVENTS and record.span_id not in spans):
             resources.add("logRecords", record, part, _log(trace, record))
         elif record.kind == Kind.METRIC:
-            resources.add("metrics", record, part, _metric(trace, record))
+            resources.add_point(record, part, _point(trace, record))
 
 
 _EVENTS = (Kind.EVENT, Kind.TRIGGER)
@@ -192,10 +203,10 @@ def _log(trace: Trace, record: Record) -> Json:
     return item
 
 
-def _metric(trace: Trace, record: Record) -> Json:
+def _point(trace: Trace, record: Record) -> Json:
     point = {"timeUnixNano": str(record.time_unix_ns), "asDouble": plain_value(record.fields["value"])}
     exemplar = {**point, "traceId": trace.id, "spanId": span_id_hex(record.span_id) if record.span_id else ""}
-    return {"name": record.name, "gauge": {"dataPoints": [{**point, "exemplars": [exemplar]}]}}
+    return {**point, "exemplars": [exemplar]}
 
 
 def _attributes(fields: Mapping[str, Value | list[str]]) -> list[Json]:

@@ -38,7 +38,7 @@ _FLAGS = ("stamped", "cut")
 
 def write_csv(traces: Iterable[Trace], out: IO[bytes]) -> None:
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(_row(trace, record) for trace in traces for record in trace.records)
     text.detach()

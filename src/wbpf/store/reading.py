@@ -64,6 +64,8 @@ _TRACE = """
     trace_id, time_unix_ns, trigger_name, trigger_value, trigger_host, status, group_id, laterals,
     concluded_unix_ns
 """
+# Of one group, the trace that was triggered comes before those that were gathered with it.
+_NEWEST = "time_unix_ns DESC, length(laterals) DESC, trace_id"
 _PART = "name, host_id, incarnation, p.status, reasons, offset_ns, uncertainty_ns, records, bytes"
 
 
@@ -91,10 +93,10 @@ def summaries(
         f"""
         WITH t AS (
             SELECT {_TRACE} FROM traces WHERE {" AND ".join(where)}
-            ORDER BY time_unix_ns DESC, trace_id LIMIT ?
+            ORDER BY {_NEWEST} LIMIT ?
         )
         SELECT t.*, {_PART} FROM t LEFT JOIN parts p USING (trace_id)
-        ORDER BY time_unix_ns DESC, trace_id, ordinal
+        ORDER BY {_NEWEST}, ordinal
         """,
         [*values, -1 if limit is None else limit],
     )
@@ -158,7 +160,7 @@ def find(database: Database, prefix: str) -> bytes:
         StoreError: there is none, or more than one.
     """
     if prefix == "latest":
-        rows = database.rows("SELECT trace_id FROM traces ORDER BY time_unix_ns DESC LIMIT 1")
+        rows = database.rows(f"SELECT trace_id FROM traces ORDER BY {_NEWEST} LIMIT 1")
         if not rows:
             raise StoreError("there is no latest trace", f"the store {database.path} is empty")
         return bytes(rows[0][0])

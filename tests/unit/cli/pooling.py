@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.unit.records.building import SegmentWriter
-from tests.unit.records.cluster import TRACE_ID, conclusion, part
-from wbpf.records import Trace, Value, assemble, host_id
+from dataclasses import replace
+
+from tests.unit.records.building import EPOCH_NS, SegmentWriter
+from tests.unit.records.cluster import LATERAL, TRACE_ID, conclusion, part
+from wbpf.records import Conclusion, HostPart, Source, Trace, Value, assemble, host_id
 from wbpf.records.layout import Level
 
 TIMING = "virtual_ns:u64 service_ns:u64 base_ns:u64 queue_ns:u64"
@@ -20,7 +22,7 @@ VERIFY = (
     "envelope_checksum:u32 checksum:u32 virtual_ns:u64"
 )
 OBJECT, OTHER = 0xABCDEF, 0xFEDCBA
-EARLIER = bytes.fromhex("00f067aa0ba902b7") + bytes(8)
+EARLIER = LATERAL
 
 
 def values(host: str, generation: int, **more: Value) -> dict[str, Value]:
@@ -53,7 +55,8 @@ def got(host: str, generation: int, **more: Value) -> dict[str, Value]:
     return {**values(host, generation), **lines, **more}
 
 
-def pooled() -> Trace:
+def pool_sources() -> list[Source]:
+    """host2 writes generation 8 and asks host1 to read it, which gets generation 7."""
     writer, reader = SegmentWriter("host2", "map"), SegmentWriter("host1", "reduce")
     run = writer.run(TRACE_ID).begin(1, 0, 0, "shuffle")
     run.event(CREATE, values("host2", 8), 10_000)
@@ -83,4 +86,28 @@ def pooled() -> Trace:
     slow = got("host1", 9, object=OTHER, id="part/4", service_ns=12_000, queue_ns=11_000)
     read.event(GET, slow, 60_000)
     read.trigger("stale_read", 1.0, 70_000, (EARLIER,)).end(2, 80_000).done()
-    return assemble(TRACE_ID, [writer.source(), reader.source()], conclusion(part("host1"), part("host2")))
+    return [writer.source(), reader.source()]
+
+
+def earlier_sources() -> list[Source]:
+    """The trace in which host2 wrote generation 7."""
+    writer = SegmentWriter("host2", "map")
+    run = writer.run(EARLIER, chunk=9).begin(0x71, 0, 100, "shuffle")
+    run.event(CREATE, values("host2", 7, object=OTHER, id="part/4"), 200)
+    run.event(SEAL, {**values("host2", 7, object=OTHER), "flushed": 126, "checksum": 55}, 300)
+    run.end(0x71, 400).done()
+    return [writer.source()]
+
+
+def stale_read(*parts: HostPart) -> Conclusion:
+    """What became of the gather that the stale read triggered."""
+    return replace(
+        conclusion(*parts),
+        trigger_name="stale_read",
+        trigger_value=1.0,
+        fired_unix_ns=EPOCH_NS + 70_000,
+    )
+
+
+def pooled() -> Trace:
+    return assemble(TRACE_ID, pool_sources(), stale_read(part("host1"), part("host2")))

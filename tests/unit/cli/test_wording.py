@@ -65,8 +65,9 @@ def test_a_stale_read_is_explained_from_the_events_fields() -> None:
     trace = pooled()
     wording, (stale, slow) = Wording(trace), gets(trace)
     assert wording.explain(stale) == (
-        "stale: 26 of 126 lines are older than the pool's (version 3, not 4); "
-        f"bytes of generation 7, written by host2 in trace {EARLIER[:8].hex()}"
+        "stale: 26 of 126 lines are older than the pool's (the oldest has version 3, "
+        "not 4); bytes of generation 7, written by host2; "
+        f"the envelope read is of trace {EARLIER[:8].hex()}"
     )
     assert wording.source_host(stale) == "host2"
     assert wording.record(stale).rest == "part/3, generation 8, 7.8 KiB, 1.00 µs"

@@ -156,6 +156,8 @@ def test_metrics_are_gauges_with_exemplars() -> None:
     assert (metric.name, point.as_double, point.time_unix_nano) == ("queue.length", 17.0, EPOCH_NS + 91_000)
     assert point.exemplars[0].trace_id == TRACE_ID
     assert point.exemplars[0].span_id == parsed.spans()["query"][1].span_id
+    twice = Parsed(plain(), plain()).metrics.resource_metrics[0].scope_metrics[0].metrics
+    assert [len(metric.gauge.data_points) for metric in twice] == [2]
 
 
 def test_what_is_missing_is_said() -> None:

@@ -135,6 +135,14 @@ def test_ids_are_found_by_prefix(store: Store) -> None:
             store.find(wrong)
 
 
+def test_a_triggered_trace_comes_before_its_laterals(store: Store) -> None:
+    store.conclude(replace(conclusion(), trace_id=bytes(15) + b"\1", laterals=()))
+    store.conclude(conclusion())
+    assert store.find("latest") == TRACE_ID
+    assert [summary.trace_id for summary in store.traces()] == [TRACE_ID, bytes(15) + b"\1"]
+    assert [summary.trace_id for summary in store.traces(limit=1)] == [TRACE_ID]
+
+
 def test_an_empty_store_has_no_latest_trace(store: Store) -> None:
     with pytest.raises(StoreError, match="is empty"):
         store.find("latest")
