@@ -274,7 +274,7 @@ void Payload::hold(PyObject *value)
 }
 
 /* The slow way: by the descriptor's text. */
-bool Payload::find_schema()
+void Payload::find_schema()
 {
     std::string name = word(name_), fields;
     for (unsigned i = 0; i < count_; i++)
@@ -303,7 +303,6 @@ bool Payload::find_schema()
         Py_XDECREF(last.name);
         Py_XDECREF(last.kwnames);
     }
-    return schema_ != 0;
 }
 
 void Payload::write(char *out) const

@@ -83,7 +83,7 @@ class Payload
     void scan_text(PyObject *value, Field &field);
     bool scan_integer(PyObject *value, Field &field);
     void hold(PyObject *value);
-    bool find_schema();
+    void find_schema();
 
     Options *set_ = nullptr;
     PyObject *name_ = nullptr, *kwnames_ = nullptr;

@@ -119,8 +119,12 @@ Scope *make(Options &options, bool is_trace, PyObject *const *args, Py_ssize_t n
         Py_ssize_t given = 0;
         for (unsigned i = 0; is_trace && i < 2; i++)
             given += payload.option(i) != nullptr;
-        if (payload.option(0))
+        if (payload.option(0) && parent) {
+            PyErr_SetString(PyExc_TypeError, "trace() got two values for its parent");
+            ok = false;
+        } else if (payload.option(0)) {
             parent = payload.option(0);
+        }
         scope->triggers = Py_XNewRef(payload.option(1));
         if (ok && PyTuple_GET_SIZE(kwnames) > given && wbpf_segment_path())
             ok = take_attributes(scope, payload);

@@ -134,6 +134,8 @@ def test_malformed_headers_start_a_new_trace(segment: Path) -> None:
     assert read_only_trace(segment).id == trace.trace_id
     with pytest.raises(TypeError):
         wbpf.trace("serve", 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="two values"):
+        wbpf.trace("serve", {}, parent={})  # type: ignore[misc]
 
 
 def test_a_long_tracestate_loses_its_oldest_entries(segment: Path) -> None:
