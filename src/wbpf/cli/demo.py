@@ -113,8 +113,8 @@ def _progress(requests: int) -> Iterator[Callable[[int], None]]:
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=stderr(), disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("requests", total=requests)
-        yield lambda done: bar.update(task, completed=done)
+        task = bar.add_task("starting", total=None)
+        yield lambda done: bar.update(task, description="requests", total=requests, completed=done)
 
 
 @contextmanager

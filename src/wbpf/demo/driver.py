@@ -19,7 +19,7 @@ from wbpf.demo.process import HostProcess
 from wbpf.errors import WbpfError
 
 #: Requests under way at one time.
-IN_FLIGHT = 16
+IN_FLIGHT = 8
 
 
 @dataclass(slots=True)
@@ -79,7 +79,9 @@ class Driver:
         progress: Callable[[int], None],
     ) -> None:
         self._hosts, self._owners, self._faults, self._log = list(hosts), owners, faults, log
-        self._progress = progress
+        self.progress = progress
+        #: Number of the host whose process dies of its next partition.
+        self.doomed: int | None = None
         self._alive = set(range(len(hosts)))
         self._open: dict[int, _Open] = {}
         self._done = 0
@@ -167,7 +169,8 @@ class Driver:
             reader = self._stand_in(part.owner)
             request.working[part.object_id], request.parts[part.object_id] = reader, part
             here = fault if part is chosen else None
-            self._tell(reader, Reduce(answer.request, part, answer.virtual_ns, here))
+            fatal = self.doomed == reader
+            self._tell(reader, Reduce(answer.request, part, answer.virtual_ns, here, fatal))
 
     def _note(self, request: _Open, answer: Mapped | Reduced) -> None:
         request.effect = answer.effect or request.effect
@@ -183,7 +186,7 @@ class Driver:
         if request.lost:
             self._result.lost.append(request.request.index)
         self._done += 1
-        self._progress(self._done)
+        self.progress(self._done)
 
     def _stand_in(self, number: int) -> int:
         """That host, or one for it if it is dead."""

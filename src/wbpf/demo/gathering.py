@@ -48,6 +48,9 @@ class Gathering:
     def kill_agent(self, host: str) -> None:
         self._tree.children[f"agent {host}"].kill()
 
+    def restart_agent(self, host: str) -> None:
+        self._tree.restart(f"agent {host}")
+
     def wait_for(self, triggered: Collection[bytes]) -> set[bytes]:
         """Wait until the traces are gathered; returns those that were not in time."""
         missing = set(triggered)

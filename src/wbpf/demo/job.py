@@ -62,7 +62,9 @@ def run(spec: DemoSpec, progress: Callable[[int], None]) -> DemoResult:
             stack.callback(hosts[-1].close)
         log = stack.enter_context(FaultLog(spec.faults))
         faults = choose(spec.seed, spec.requests, spec.fault_rate)
-        driver = Driver(hosts, owners, faults, log, _killing(spec, hosts, gathering, log, progress))
+        driver = Driver(hosts, owners, faults, log, progress)
+        if spec.kill:
+            driver.progress = _killing(spec, driver, gathering, log, progress)
         answer = groupby.reference(source, names)
         stream = driver.run(requests)
         unfinished = gathering.wait_for(stream.triggered)
@@ -101,24 +103,21 @@ def _shared_memory() -> Iterator[Path]:
 
 
 def _killing(
-    spec: DemoSpec,
-    hosts: list[HostProcess],
-    gathering: Gathering,
-    log: FaultLog,
-    progress: Callable[[int], None],
+    spec: DemoSpec, driver: Driver, gathering: Gathering, log: FaultLog, progress: Callable[[int], None]
 ) -> Callable[[int], None]:
-    """Kill what the run is to kill when half of the requests are done."""
-    if spec.kill is None:
-        return progress
-    victim = len(hosts) - 1
+    """Kill what is to be killed when half of the requests are done."""
+    victim = spec.hosts - 1
+    name = spec.host_names[victim]
 
     def kill_and_progress(done: int) -> None:
         if done == spec.requests // 2 and spec.kill:
-            log.write_kill(spec.kill, hosts[victim].name, done)
-            if spec.kill in (Kill.AGENT, Kill.HOST):
-                gathering.kill_agent(hosts[victim].name)
+            log.write_kill(spec.kill, name, done)
+            if spec.kill is not Kill.WRITER:
+                gathering.kill_agent(name)
             if spec.kill in (Kill.WRITER, Kill.HOST):
-                hosts[victim].kill()
+                driver.doomed = victim
+        if done == spec.requests * 3 // 4 and spec.kill is Kill.AGENT_RESTARTED:
+            gathering.restart_agent(name)
         progress(done)
 
     return kill_and_progress

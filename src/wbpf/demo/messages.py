@@ -82,12 +82,17 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """Read a partition from the pool, add it up, delete it."""
+    """Read a partition from the pool, add it up, delete it.
+
+    Args:
+        fatal: the process dies of it, by SIGKILL, when it has recorded what it added and not yet ended.
+    """
 
     request: int
     part: Part
     virtual_ns: int
     fault: Fault | None
+    fatal: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,6 @@ def next_commands(result: DemoResult) -> list[str]:
         short = shown[:12]
         commands += [
             f"wbpf traces show {short} --store {store}",
-            f"wbpf traces export {short} --perfetto {short}.pftrace --store {store}",
+            f"wbpf traces export {short} --format perfetto --to {short}.pftrace --store {store}",
         ]
     return commands

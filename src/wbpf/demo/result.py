@@ -11,11 +11,12 @@ from wbpf.demo.score import Score
 
 
 class Kill(StrEnum):
-    """What the demo kills (SIGKILL) in mid-run, to show what a death costs."""
+    """What of the last host is killed (SIGKILL) in mid-run, to show what a death costs."""
 
-    WRITER = "writer"
+    WRITER = "writer"  # the process, inside a request
     AGENT = "agent"
-    HOST = "host"
+    AGENT_RESTARTED = "agent-restarted"  # and started again when three quarters of the requests are done
+    HOST = "host"  # both
 
 
 @dataclass(frozen=True)

@@ -40,22 +40,30 @@ class Score:
     Args:
         false_alarms: exported traces with a trigger and no fault that took effect.
         bytes_faulted: the records of the traces with a fault that took effect.
-        example: id of a trace worth a look, of a stale read if there is one; or the empty string.
+        worth: how much a caught trace tells, and its id, of the one that tells most.
         problems: what was missed or is incomplete, a sentence each.
     """
 
     faults: dict[str, Count] = field(default_factory=lambda: {str(kind): Count() for kind in FaultKind})
     false_alarms: int = 0
     bytes_faulted: int = 0
-    example: str = ""
+    worth: tuple[int, str] = (0, "")
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def example(self) -> str:
+        """Id of a caught trace that is worth a look; empty if there is none."""
+        return self.worth[1]
 
     @property
     def all_caught(self) -> bool:
         return all(count.effective == count.caught == count.complete for count in self.faults.values())
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What `tests/score_demo.py` prints."""
+        said = asdict(self) | {"example": self.example}
+        del said["worth"]
+        return said
 
 
 def score(faults: Iterable[Line], traces: Iterable[Line]) -> Score:
@@ -95,11 +103,16 @@ def _judge(fault: Line, trace: Line | None, count: Count, result: Score) -> None
         return
     count.caught += 1
     result.bytes_faulted += sum(host["bytes"] for host in trace["hosts"])
-    if not result.example or (fault["kind"] == FaultKind.STALE_READ and count.caught == 1):
-        result.example = trace["trace_id"]
+    result.worth = max(result.worth, (_worth(trace), trace["trace_id"]))
     missing = list(incompleteness(trace))
     count.complete += not missing
     result.problems += [f"{what}: {reason}" for reason in missing]
+
+
+def _worth(trace: Line) -> int:
+    """1 for a congestion, 2 for a stale read, 3 if it is known which trace wrote the stale bytes."""
+    stale = list(_named(trace, "stale.seen"))
+    return 1 + bool(stale) + any(record["fields"]["writer_trace"] for record in stale)
 
 
 def triggers(trace: Line) -> set[str]:

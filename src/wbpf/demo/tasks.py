@@ -5,6 +5,9 @@ Each request is one trace: the mapper begins it, and those that read its partiti
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 
 import wbpf
@@ -79,6 +82,8 @@ class Tasks:
                 flights = np.frombuffer(memoryview(view), groupby.JOINED).copy()
             with wbpf.span("add"):
                 groups = self._add(flights)
+                if order.fatal:
+                    os.kill(os.getpid(), signal.SIGKILL)
             self._symptoms.delete(host, name)
             effect = armed.effect() if armed else None
         self.calls.add(Calls(join=1, span=2, event=groups))
