@@ -162,14 +162,17 @@ def _column(
     column: list[Record] = []
     for run, raws in chunk.runs:
         current = 0
+        outer: dict[int, int] = {}
         for raw in raws:
             span_id = current
-            if raw.kind in _OPENS or raw.kind == Kind.RESUME:
+            if raw.kind in _OPENS:
+                outer[raw.span_id] = current
+                span_id = current = raw.span_id
+            elif raw.kind == Kind.RESUME:
                 span_id = current = raw.span_id
             elif raw.kind in _CLOSES:
                 span_id = raw.span_id
-                if span_id == current:
-                    current = spans.local_parent(span_id)
+                current = outer.get(span_id) or spans.local_parent(span_id)
             elif raw.kind == Kind.BREADCRUMB and raw.direction == Direction.OUT:
                 span_id = raw.parent_span_id or current
             edge = _edge_end(raw)

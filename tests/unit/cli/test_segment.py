@@ -85,6 +85,21 @@ def test_dump_as_columns(run: Run, recorded: tuple[Path, list[str]]) -> None:
     ]
 
 
+def test_dump_of_a_service_that_lives(run: Run, tmp_path: Path) -> None:
+    program = PROGRAM + "sys.stdout.flush(); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stdin
+        ids = [process.stdout.readline().strip() for _ in range(3)]
+        file = tmp_path / "host1/shop.seg"
+        rows = json.loads(run("segment", "dump", file, "-o", "json").out)
+        facts = json.loads(run("segment", "info", file, "-o", "json").out)
+        process.stdin.close()
+    assert {row["trace_id"] for row in rows} == set(ids)
+    assert [(p["pid"], p["alive"]) for p in facts["processes"]] == [(process.pid, True)]
+
+
 def test_info(run: Run, recorded: tuple[Path, list[str]]) -> None:
     file, _ = recorded
     facts = json.loads(run("segment", "info", file, "-o", "json").out)

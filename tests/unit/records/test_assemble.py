@@ -58,6 +58,22 @@ def test_a_record_belongs_to_the_span_that_was_current() -> None:
     assert one(gathered, "query", Kind.END).fields == {}
 
 
+def test_spans_of_tasks_on_one_thread_may_end_in_any_order() -> None:
+    segment = SegmentWriter("host1")
+    run = segment.run(TRACE_ID).begin(1, 0, 0, "root").span_begin(2, 1, 10, "a").span_begin(3, 2, 20, "b")
+    run.span_end(2, 30).log("in root", 40).resume(3, 50).log("in b", 60).span_end(3, 70).log("in a", 80)
+    run.begin(4, 0xE9, 85, "served").end(4, 90).log("in a again", 95).end(1, 100).log("outside", 110).done()
+    gathered = assemble(TRACE_ID, [segment.source()])
+    logs = [r for r in gathered.records if r.kind == Kind.LOG]
+    assert [(r.fields["message"], r.span_id) for r in logs] == [
+        ("in root", 1),
+        ("in b", 3),
+        ("in a", 2),
+        ("in a again", 2),
+        ("outside", 0),
+    ]
+
+
 def test_edges_pair_senders_with_receivers() -> None:
     edges = trace().edges
     assert [(e.from_host, e.to_host, e.edge_span_id) for e in edges] == [
