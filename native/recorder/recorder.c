@@ -209,11 +209,12 @@ uint64_t writer_unix_ns(struct writer *w, uint64_t ticks)
     return w->calibrated_unix_ns + (uint64_t)(int64_t)(delta / (int64_t)hz);
 }
 
-/* Callers keep schema ids for good: a segment that is opened later gets the descriptors too. */
+/* Callers keep schema ids for good: a segment that is opened later gets the descriptors too, the first ones
+   first, as long as half of its schema area stays free for new ones. */
 static struct known_schema {
     struct known_schema *next;
     char *name, *fields;
-} *known_schemas;
+} *known_schemas, **known_schemas_end = &known_schemas;
 
 static void remember_schema(const char *name, const char *fields)
 {
@@ -223,14 +224,21 @@ static void remember_schema(const char *name, const char *fields)
     struct known_schema *k = malloc(sizeof *k);
     if (!k)
         return;
-    *k = (struct known_schema){known_schemas, strdup(name), strdup(fields)};
-    if (k->name && k->fields)
-        known_schemas = k;
+    *k = (struct known_schema){NULL, strdup(name), strdup(fields)};
+    if (k->name && k->fields) {
+        *known_schemas_end = k;
+        known_schemas_end = &k->next;
+    }
+}
+
+static bool schema_area_is_half_full(const struct mapping *map)
+{
+    return load_relaxed(&map->header->schema_used) > map->header->schema_bytes / 2;
 }
 
 static void add_known_schemas(const struct mapping *map, const struct process *self)
 {
-    for (const struct known_schema *k = known_schemas; k; k = k->next)
+    for (const struct known_schema *k = known_schemas; k && !schema_area_is_half_full(map); k = k->next)
         schema_add(map, self, k->name, k->fields);
 }
 
@@ -242,7 +250,7 @@ wbpf_schema wbpf_schema_register(const char *name, const char *fields)
     fields = fields ? fields : "";
     state_lock();
     uint32_t id = schema_add(&wbpf_map, &wbpf_state->process, name, fields);
-    if (id)
+    if (id && !schema_area_is_half_full(&wbpf_map))
         remember_schema(name, fields);
     state_unlock();
     writer_leave(w);
