@@ -78,7 +78,7 @@ class Watching:
                 self._watched[collect.trace_id] = self._fresh[collect.trace_id] = watched
                 added.append(collect.trace_id)
             else:
-                self._numbers.pop(watched.number, None)
+                self._forget_number(watched)
                 watched.number, watched.session = collect.gather, self.session
                 watched.release_s = 0.0
                 self._releasing.pop(watched.trace_id, None)
@@ -102,6 +102,11 @@ class Watching:
         for trace_id in trace_ids:
             if (watched := self._watched.get(trace_id)) is not None:
                 self._let_go(watched, now_s)
+
+    def _forget_number(self, watched: Watched) -> None:
+        # Another session may have given its number to another trace.
+        if self._numbers.get(watched.number) is watched:
+            del self._numbers[watched.number]
 
     def _let_go(self, watched: Watched, now_s: float) -> None:
         if watched.release_s:
@@ -207,7 +212,7 @@ class Watching:
 
     def _note_loss(self, attached: Attached, lost_ticks: int, before_ticks: int) -> None:
         """Something was recycled: it matters to traces not looked for before, to others if it is news."""
-        for watched in self._watched.values() if lost_ticks > before_ticks else self._fresh.values():
+        for watched in self._watched.values() if lost_ticks >= before_ticks else self._fresh.values():
             watched.lose(attached, lost_ticks)
             self._changed[watched.trace_id] = watched
 
@@ -229,7 +234,7 @@ class Watching:
             self._releasing.pop(watched.trace_id, None)
             self._fresh.pop(watched.trace_id, None)
             if watched.trace_id not in self._changed:
-                self._numbers.pop(watched.number, None)
+                self._forget_number(watched)
         if gone:
             ids = [watched.trace_id for watched in gone]
             for attached in self._segments:
@@ -255,5 +260,5 @@ class Watching:
                 continue
             founds.append(watched.say())
             if trace_id not in self._watched:
-                self._numbers.pop(watched.number, None)
+                self._forget_number(watched)
         return founds

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from wbpf.errors import StoreError
-from wbpf.records import Conclusion, Status
-from wbpf.store import Store
+from wbpf.records import Conclusion, Status, Trace
 
 REMEMBERED = 65_536
 
@@ -21,6 +20,12 @@ class Earlier(NamedTuple):
     records: int
 
 
+class Traces(Protocol):
+    """Where traces are looked up: a store."""
+
+    def trace(self, trace_id: bytes, /) -> Trace: ...
+
+
 class Verdicts:
     """Keeps a trace from getting worse by being gathered again.
 
@@ -30,7 +35,7 @@ class Verdicts:
     gathered (its trigger has no name) leaves the earlier one's trigger.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Traces) -> None:
         self._store = store
         self._earlier: OrderedDict[bytes, Earlier] = OrderedDict()
 

@@ -19,7 +19,7 @@ from wbpf.coordinator.outbox import Outbox
 from wbpf.coordinator.spec import CoordinatorSpec
 from wbpf.coordinator.verdict import Waiting
 from wbpf.errors import WireError
-from wbpf.records import Conclusion
+from wbpf.records import Conclusion, Status
 from wbpf.wire import PROTOCOL
 from wbpf.wire import gather_pb2 as pb
 from wbpf.wire.validate import Malformed, clip, split_ids, validate_host, validate_trace_id
@@ -125,10 +125,16 @@ class Coordination:
                 part.answered, part.asked_s = False, now
                 part.delivered = part.delivered and not other_agent
                 host.outbox.collect(gather.number, gather.trace_id)
+            elif gather.everyone:
+                self._ask(gather, host.host_id, now, named=False)
         for number in list(self._closed):
             gather = self._gathers[number]
             part = gather.parts.get(host.host_id)
-            if part is not None and not part.answered:
+            incomplete = gather.conclusion is not None and gather.conclusion.status is not Status.COMPLETE
+            if part is None and gather.everyone and incomplete:
+                gather.ask(host.host_id, now, named=False)
+                self._reopen(gather, [host.host_id], now)
+            elif part is not None and not part.answered:
                 self._reopen(gather, [host.host_id], now)
 
     def _resume(self, host: Host, outbox: Outbox, watching: pb.Watching, now: float) -> None:
@@ -350,16 +356,19 @@ class Coordination:
         waiting = verdict.waits_for(gather, self.hosts, now)
         if waiting is Waiting.PEERS:
             self._lagging.setdefault(gather.number, now)
-        else:
-            self._lagging.pop(gather.number, None)
-        if waiting is not Waiting.NOTHING:
             return
-        # Has whoever fired nothing of the trace? Then it was somewhere else.
-        found = gather.everyone or any(part.records for part in gather.parts.values())
-        if not found and self._ask_everyone(gather, now):
+        self._lagging.pop(gather.number, None)
+        # Has whoever was asked nothing of the trace, or not its beginning? Then it was elsewhere too.
+        elsewhere = gather.rootless or not any(part.records for part in gather.parts.values())
+        if elsewhere and not gather.everyone and self._ask_everyone(gather, now):
             self._lagging.setdefault(gather.number, now)
-            return
-        self._conclude(gather, now, settled=True)
+        elif waiting is Waiting.NOTHING:
+            if not gather.trigger.name and not any(part.records for part in gather.parts.values()):
+                self._close(
+                    gather, now
+                )  # somebody watched it for a coordinator that is gone, and it was not there
+            else:
+                self._conclude(gather, now, settled=True)
 
     def _conclude(self, gather: Gather, now: float, settled: bool) -> None:
         conclusion = verdict.conclude(gather, self.hosts, self.spec.patience, now, self.clock.unix_ns())

@@ -110,6 +110,11 @@ class Gather:
     settled: bool = False
     closed: bool = False
 
+    @property
+    def rootless(self) -> bool:
+        """It began on a host of ours, but where was not found."""
+        return self.start_unix_ns != 0 and not self.origin
+
     def ask(self, host_id: int, now_s: float, named: bool) -> bool:
         """Note that the host is to be asked; False if it was already."""
         part = self.parts.get(host_id)

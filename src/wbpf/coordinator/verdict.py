@@ -45,7 +45,11 @@ def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
             waiting = Waiting.TRACE
         elif part.open_spans:
             waiting = Waiting.TRACE
-    if gather.unanswered or any(_is_missed(gather, edge, hosts, now_s) for edge in gather.unsent):
+    if (
+        gather.rootless
+        or gather.unanswered
+        or any(_is_missed(gather, edge, hosts, now_s) for edge in gather.unsent)
+    ):
         waiting = Waiting.TRACE
     return waiting
 
@@ -103,12 +107,13 @@ def _judge(gather: Gather, part: Part, hosts: Hosts, patience: Patience, now_s: 
     status = Status.PARTIAL if reasons else Status.COMPLETE
     if part.answered and (lost := _lost(gather, part, hosts, now_s)):
         reasons.append(lost)
-        if status is Status.COMPLETE:
-            status = Status.UNKNOWN
     offset = host.offset(now_s) if host else None
     if offset is None and part.records:
         reasons.append("its clock was not compared with the coordinator's")
-        status = Status.UNKNOWN if status is Status.COMPLETE else status
+    if gather.rootless:
+        reasons.append("the beginning of the trace was not found")
+    if reasons and status is Status.COMPLETE:
+        status = Status.UNKNOWN
     return HostPart(
         name=hosts.name(part.host_id),
         host_id=part.host_id,
@@ -174,8 +179,9 @@ def _lost(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> str:
     if not part.lost_until_unix_ns:
         return ""
     until = _time(part.lost_until_unix_ns)
-    if not gather.start_unix_ns:
-        return f"records written until {until} were recycled, and it is not known when the trace began"
+    if not gather.start_unix_ns or not gather.origin:
+        missing = "where" if gather.start_unix_ns else "when"
+        return f"records written until {until} were recycled, and it is not known {missing} the trace began"
     began = _earliest_start(gather, part, hosts, now_s)
     if began is None:
         return f"records written until {until} were recycled, and clocks were not compared"
@@ -193,20 +199,12 @@ def _earliest_start(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> i
     here_offset = here.offset(now_s) if here else None
     if here_offset is None:
         return None
-    # Where the trace began is known by its root record; without that it may have been any host.
-    origins = [gather.origin] if gather.origin else [host.host_id for host in hosts]
-    starts = []
-    for origin in origins:
-        host = hosts.get(origin)
-        offset = host.offset(now_s) if host else None
-        if origin == part.host_id:
-            starts.append(gather.start_unix_ns)
-        elif offset is not None:
-            uncertainty_ns = offset.uncertainty_ns + here_offset.uncertainty_ns
-            starts.append(gather.start_unix_ns + offset.offset_ns - here_offset.offset_ns - uncertainty_ns)
-        elif gather.origin:
-            return None
-    return min(starts, default=None)
+    origin = hosts.get(gather.origin)
+    there_offset = origin.offset(now_s) if origin else None
+    if there_offset is None:
+        return None
+    uncertainty_ns = there_offset.uncertainty_ns + here_offset.uncertainty_ns
+    return gather.start_unix_ns + there_offset.offset_ns - here_offset.offset_ns - uncertainty_ns
 
 
 def _time(unix_ns: int) -> str:
