@@ -40,6 +40,10 @@ generate: setup ## make the generated files anew
 	$(PY) tools/generate.py
 	$(PY) tools/licences.py
 
+.PHONY: transcript
+transcript: setup ## run the demo and put what it prints into the README
+	$(PY) tools/transcript.py
+
 .PHONY: bench
 bench: $(BENCHMARKS:%=bench-%) ## all benchmarks, into bench/results/; one of them: make bench-recorder
 
