@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,29 +37,29 @@ def run(spec: DemoSpec, progress: Callable[[int], None]) -> DemoResult:
         ConfigError: the data are not installed, or can't be cut as asked.
         WbpfError: a part could not be started.
     """
+    source = data.read()
+    names, tables = data.encode(source)
+    carriers = tables.flights["carrier"]
+    owners = plan.owners(carriers, spec.hosts)
+    requests = plan.requests(carriers, owners, spec.hosts, spec.requests)
     with ExitStack() as stack:
         shared = stack.enter_context(_shared_memory())
-        gathering = stack.enter_context(Gathering(spec, shared / "segments"))
-        source = data.read()
-        names, tables = data.encode(source)
         tables.save(shared)
-        carriers = tables.flights["carrier"]
-        owners = plan.owners(carriers, spec.hosts)
-        requests = plan.requests(carriers, owners, spec.hosts, spec.requests)
+        gathering = stack.enter_context(Gathering(spec, shared / "segments"))
         pool = Pool.create(str(shared / "pool"), POOL_BYTES, hosts=spec.host_names, seed=spec.seed)
         stack.enter_context(pool)
+        worker = WorkerSpec(
+            host="",
+            hosts=spec.host_names,
+            pool=str(pool.path),
+            tables=str(shared),
+            owners=tuple(owners.tolist()),
+            names=names,
+            segment_mib=SEGMENT_MIB,
+        )
         hosts = []
         for name in spec.host_names:
-            worker = WorkerSpec(
-                host=name,
-                hosts=spec.host_names,
-                pool=str(pool.path),
-                tables=str(shared),
-                owners=tuple(owners.tolist()),
-                names=names,
-                segment_mib=SEGMENT_MIB,
-            )
-            hosts.append(HostProcess(worker, spec.directory, gathering.environment))
+            hosts.append(HostProcess(replace(worker, host=name), spec.directory, gathering.environment))
             stack.callback(hosts[-1].close)
         log = stack.enter_context(FaultLog(spec.faults))
         faults = choose(spec.seed, spec.requests, spec.fault_rate)
