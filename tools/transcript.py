@@ -1,6 +1,6 @@
 """Run the demo and put what it prints into the README, between its transcript markers.
 
-    make transcript
+make transcript
 """
 
 from __future__ import annotations
