@@ -77,36 +77,23 @@ static void recycle(const struct mapping *map, uint32_t chunk, uint32_t process)
     store_release(&c->word, word_of_generation(2 * c->uses));
 }
 
-/* Owners already found alive in one search: a question to the kernel each is enough. */
-struct known_alive {
-    uint64_t owner[8];
-    unsigned count;
-};
-
-static bool own(const struct mapping *map, const struct process *self, uint32_t chunk,
-                struct known_alive *known)
+static bool own(const struct mapping *map, const struct process *self, uint32_t chunk, struct census *census)
 {
     uint64_t owner = load_acquire(&map->chunks[chunk].owner);
     if (owner == self->owner)
         return false; /* of another thread of ours */
-    if (owner) {
-        for (unsigned i = 0; i < known->count; i++)
-            if (known->owner[i] == owner)
-                return false;
-        if (process_alive(map, self->lock_fd, self, owner)) {
-            if (known->count < 8)
-                known->owner[known->count++] = owner;
-            return false;
-        }
-    }
+    if (owner && process_alive(map, census, self, owner))
+        return false;
     return __atomic_compare_exchange_n(&map->chunks[chunk].owner, &owner, self->owner, false,
                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 bool chunk_own(const struct mapping *map, const struct process *self, uint32_t chunk)
 {
-    struct known_alive known = {.count = 0};
-    return own(map, self, chunk, &known);
+    struct census census = census_of(self->segment_path);
+    bool ours = own(map, self, chunk, &census);
+    census_end(&census);
+    return ours;
 }
 
 static bool wholly_cleared(const struct wbpf_chunk_header *c)
@@ -114,7 +101,7 @@ static bool wholly_cleared(const struct wbpf_chunk_header *c)
     return c->close_ticks && c->ids && load_relaxed(&c->cleared_ids) >= c->ids;
 }
 
-static int64_t take_cleared(const struct mapping *map, const struct process *self, struct known_alive *known)
+static int64_t take_cleared(const struct mapping *map, const struct process *self, struct census *census)
 {
     uint32_t words = (map->header->chunk_count + 63) / 64;
     for (uint32_t i = 0; i < words && load_relaxed(&map->header->cleared_chunks); i++) {
@@ -125,7 +112,7 @@ static int64_t take_cleared(const struct mapping *map, const struct process *sel
                 break;
             if (__atomic_fetch_and(&map->bitmap[i], ~bit, __ATOMIC_RELAXED) & bit)
                 __atomic_fetch_sub(&map->header->cleared_chunks, 1, __ATOMIC_RELAXED);
-            if (!own(map, self, chunk, known))
+            if (!own(map, self, chunk, census))
                 continue;
             if (wholly_cleared(&map->chunks[chunk]))
                 return chunk;
@@ -137,16 +124,17 @@ static int64_t take_cleared(const struct mapping *map, const struct process *sel
 
 int64_t chunk_take(const struct mapping *map, const struct process *self)
 {
-    struct known_alive known = {.count = 0};
+    struct census census = census_of(self->segment_path);
     uint32_t count = map->header->chunk_count;
     int64_t taken = -1;
     if (UNLIKELY(load_relaxed(&map->header->cleared_chunks)))
-        taken = take_cleared(map, self, &known);
+        taken = take_cleared(map, self, &census);
     for (uint32_t tries = 0; taken < 0 && tries < count; tries++) {
         uint32_t chunk = add_relaxed(&map->header->hand, 1) % count;
-        if (own(map, self, chunk, &known))
+        if (own(map, self, chunk, &census))
             taken = chunk;
     }
+    census_end(&census);
     if (taken >= 0)
         recycle(map, (uint32_t)taken, self->slot);
     return taken;

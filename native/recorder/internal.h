@@ -138,7 +138,9 @@ uint64_t fnv1a(const char *text, size_t bytes);
 /* ---- process.c: process slots and who lives ---- */
 
 struct process {
-    int lock_fd;
+    const char *segment_path;
+    void *hold; /* the mapping that keeps the lock */
+    int pid;
     uint32_t slot, generation;
     uint64_t owner; /* {slot + 1, generation}: what chunks, thread slots and triggers are marked with */
     uint64_t lock_device, lock_inode;
@@ -147,17 +149,30 @@ static inline uint64_t owner_of(uint32_t slot, uint32_t generation)
 {
     return (uint64_t)generation << 32 | (slot + 1);
 }
-int process_open_lock(const char *segment_path, bool create);
-void process_close_lock(int fd);
+/* Claim a slot; `segment_path` has to stay. -EUSERS when all are taken by live processes. */
+int process_join(const struct mapping *map, const char *segment_path, struct process *out);
 /* Give the slot back; nothing may be written by this process any more. */
 void process_leave(const struct mapping *map, struct process *self);
-/* Claim a slot. -EUSERS when all are taken by live processes. */
-int process_join(const struct mapping *map, const char *segment_path, struct process *out);
-/* Do we still hold the lock? Something may have closed our descriptors: take it again, or -ESTALE when
- * another process has the slot. */
-int process_check(const struct mapping *map, const char *segment_path, struct process *self);
-bool process_lock_area(const struct mapping *map, const struct process *self, bool take);
-bool process_alive(const struct mapping *map, int lock_fd, const struct process *self, uint64_t owner);
+/* -ESTALE: another process has our slot, because the lock file was replaced. */
+int process_check(const struct mapping *map, const struct process *self);
+
+/* A few questions about who is alive. The lock file is opened at the first one and closed by census_end():
+ * the application may close any descriptor that is kept, and its number may then be another file's. */
+#define CENSUS_NOT_OPEN INT32_MIN
+struct census {
+    const char *segment_path;
+    int fd; /* or -errno */
+    unsigned alive_count;
+    uint64_t alive[8]; /* owners found alive */
+};
+static inline struct census census_of(const char *segment_path)
+{
+    return (struct census){.segment_path = segment_path, .fd = CENSUS_NOT_OPEN};
+}
+void census_end(struct census *census);
+/* Is that owner alive? `self` NULL: of somebody who owns nothing. What can't be told is taken for alive. */
+bool process_alive(const struct mapping *map, struct census *census, const struct process *self,
+                   uint64_t owner);
 
 /* ---- chunk.c: taking, closing, recycling ---- */
 

@@ -1,206 +1,64 @@
 /*
- * Process slots. A process lives as long as it holds the POSIX lock on its byte of the lock file: freed by
- * the kernel at death of any kind, right across pid namespaces, not inherited by children.
+ * Process slots. A process lives as long as it holds the lock on its byte of the lock file.
+ *
+ * The lock belongs to an open file description that has no descriptor any more: only a mapping of the file
+ * keeps it, and that mapping is not inherited. So the kernel frees it when the process dies by whatever means
+ * or becomes another program, whatever children it has (MADV_DONTFORK), and no closing of descriptors by the
+ * application can free it before. Pids are never asked: they differ between containers and are used again.
  */
 #include "internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define HOLD_BYTES 4096
 
 static struct flock byte_lock(uint32_t slot)
 {
     return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
 }
 
-/*
- * Closing any descriptor of a file drops all of the process's POSIX locks on it: recorder and readers of one
- * process share one descriptor a lock file. The guard holds the pid, so that a fork in the middle leaves it
- * free in the child.
- */
-#define OPEN_LOCKS 64
-static struct {
-    uint64_t device, inode;
-    int fd;
-    unsigned users;
-} open_locks[OPEN_LOCKS];
-static uint32_t open_locks_guard;
-
-static void guard_take(void)
-{
-    uint32_t self = (uint32_t)getpid(), seen = 0;
-    while (!__atomic_compare_exchange_n(&open_locks_guard, &seen, self, false, __ATOMIC_ACQUIRE,
-                                        __ATOMIC_RELAXED)) {
-        if (seen == self)
-            sched_yield();
-        seen = seen == self ? 0 : seen;
-    }
-}
-
-static bool fd_is(int fd, uint64_t device, uint64_t inode)
-{
-    struct stat st;
-    return fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
-}
-
-static int share_lock_fd(int fd, const struct stat *st)
-{
-    int unused = -1, shared = fd;
-    guard_take();
-    for (int i = 0; i < OPEN_LOCKS; i++) {
-        if (!open_locks[i].users) {
-            unused = unused < 0 ? i : unused;
-        } else if (open_locks[i].device == st->st_dev && open_locks[i].inode == st->st_ino &&
-                   fd_is(open_locks[i].fd, st->st_dev, st->st_ino)) {
-            open_locks[i].users++;
-            shared = open_locks[i].fd;
-            unused = -1;
-            break;
-        }
-    }
-    if (unused >= 0) {
-        open_locks[unused].device = st->st_dev;
-        open_locks[unused].inode = st->st_ino;
-        open_locks[unused].fd = fd;
-        open_locks[unused].users = 1;
-    }
-    store_release(&open_locks_guard, 0);
-    return shared;
-}
-
-static int shared_lock_fd(const struct stat *st)
-{
-    int fd = -1;
-    guard_take();
-    for (int i = 0; i < OPEN_LOCKS && fd < 0; i++)
-        if (open_locks[i].users && open_locks[i].device == st->st_dev && open_locks[i].inode == st->st_ino &&
-            fd_is(open_locks[i].fd, st->st_dev, st->st_ino)) {
-            open_locks[i].users++;
-            fd = open_locks[i].fd;
-        }
-    store_release(&open_locks_guard, 0);
-    return fd;
-}
-
-void process_close_lock(int fd)
-{
-    bool last = true;
-    guard_take();
-    for (int i = 0; i < OPEN_LOCKS; i++)
-        if (open_locks[i].users && open_locks[i].fd == fd)
-            last = --open_locks[i].users == 0;
-    store_release(&open_locks_guard, 0);
-    if (last && fd >= 0)
-        close(fd);
-}
-
-int process_open_lock(const char *segment_path, bool create)
+static int open_lock_file(const char *segment_path, int flags)
 {
     char path[4096];
-    struct stat st;
     size_t n = strlen(segment_path);
     if (n < 4 || n >= sizeof path - 2 || strcmp(segment_path + n - 4, ".seg") != 0)
         return -ENOENT;
     memcpy(path, segment_path, n - 4);
     strcpy(path + n - 4, ".lock");
-    int fd = stat(path, &st) == 0 ? shared_lock_fd(&st) : -1;
-    if (fd >= 0)
-        return fd;
-    fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0660);
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) != 0)
-        return -errno;
-    return share_lock_fd(fd, &st);
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0660);
+    return fd < 0 ? -errno : fd;
 }
 
-static void remember_lock(struct process *self)
+/* ---- who is alive ---- */
+
+void census_end(struct census *census)
 {
+    if (census->fd >= 0)
+        close(census->fd);
+    *census = census_of(census->segment_path);
+}
+
+static bool open_census(struct census *census, const struct process *self)
+{
+    if (census->fd != CENSUS_NOT_OPEN)
+        return census->fd >= 0;
+    census->fd = open_lock_file(census->segment_path, O_RDONLY);
     struct stat st;
-    if (fstat(self->lock_fd, &st) == 0) {
-        self->lock_device = st.st_dev;
-        self->lock_inode = st.st_ino;
+    if (census->fd >= 0 && self &&
+        (fstat(census->fd, &st) != 0 || st.st_dev != self->lock_device || st.st_ino != self->lock_inode)) {
+        close(census->fd); /* somebody put another file in its place: it says nothing about our segment */
+        census->fd = -ESTALE;
     }
+    return census->fd >= 0;
 }
 
-int process_join(const struct mapping *map, const char *segment_path, struct process *out)
-{
-    int fd = process_open_lock(segment_path, true);
-    if (fd < 0)
-        return fd;
-    for (uint32_t i = 0; i < map->header->process_count; i++) {
-        struct wbpf_process_slot *slot = &map->processes[i];
-        struct flock lock = byte_lock(i);
-        /* The kernel grants a process its own lock again: another copy of this library in it may hold the
-         * slot. */
-        if (load_relaxed(&slot->generation) && slot->pid == (uint32_t)getpid())
-            continue;
-        if (fcntl(fd, F_SETLK, &lock) != 0)
-            continue;
-        uint32_t generation = load_relaxed(&slot->generation) + 1;
-        generation += generation == 0;
-        slot->pid = (uint32_t)getpid();
-        slot->uid = getuid();
-        slot->started_unix_ns = clock_unix_ns();
-        FILE *comm = fopen("/proc/self/comm", "re");
-        memset(slot->name, 0, sizeof slot->name);
-        if (comm) {
-            if (fgets(slot->name, sizeof slot->name, comm))
-                slot->name[strcspn(slot->name, "\n")] = 0;
-            fclose(comm);
-        }
-        store_release(&slot->generation, generation);
-        *out = (struct process){
-            .lock_fd = fd, .slot = i, .generation = generation, .owner = owner_of(i, generation)};
-        remember_lock(out);
-        return 0;
-    }
-    process_close_lock(fd);
-    return -EUSERS;
-}
-
-void process_leave(const struct mapping *map, struct process *self)
-{
-    struct flock lock = byte_lock(self->slot);
-    lock.l_type = F_UNLCK;
-    map->processes[self->slot].pid = 0;
-    fcntl(self->lock_fd, F_SETLK, &lock);
-    process_close_lock(self->lock_fd);
-}
-
-int process_check(const struct mapping *map, const char *segment_path, struct process *self)
-{
-    struct flock lock = byte_lock(self->slot);
-    if (!fd_is(self->lock_fd, self->lock_device, self->lock_inode)) {
-        int fd = process_open_lock(segment_path, true);
-        if (fd < 0)
-            return fd;
-        self->lock_fd = fd;
-        remember_lock(self);
-    }
-    if (fcntl(self->lock_fd, F_SETLK, &lock) != 0)
-        return -ESTALE;
-    return load_acquire(&map->processes[self->slot].generation) == self->generation ? 0 : -ESTALE;
-}
-
-/* One writer at a time in the areas that all processes append to. Gives up after 10 ms: the holder may be
- * stopped. */
-bool process_lock_area(const struct mapping *map, const struct process *self, bool take)
-{
-    struct flock lock = byte_lock(map->header->process_count);
-    lock.l_type = take ? F_WRLCK : F_UNLCK;
-    for (int tries = 0; fcntl(self->lock_fd, F_SETLK, &lock) != 0; tries++) {
-        if (!take || tries == 100)
-            return false;
-        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-    }
-    return true;
-}
-
-bool process_alive(const struct mapping *map, int lock_fd, const struct process *self, uint64_t owner)
+bool process_alive(const struct mapping *map, struct census *census, const struct process *self,
+                   uint64_t owner)
 {
     uint32_t slot = (uint32_t)owner - 1, generation = (uint32_t)(owner >> 32);
     if (self && owner == self->owner)
@@ -209,11 +67,90 @@ bool process_alive(const struct mapping *map, int lock_fd, const struct process 
         return false;
     if (self && slot == self->slot)
         return false; /* our slot, an earlier process */
-    if (lock_fd < 0)
-        return false;
+    for (unsigned i = 0; i < census->alive_count; i++)
+        if (census->alive[i] == owner)
+            return true;
     struct flock lock = byte_lock(slot);
-    if (fcntl(lock_fd, F_GETLK, &lock) != 0)
-        return true; /* can't tell: leave it alone */
-    /* A copy of this library in this very process: the kernel does not report our own locks. */
-    return lock.l_type != F_UNLCK || map->processes[slot].pid == (uint32_t)getpid();
+    bool alive;
+    if (open_census(census, self)) /* asked for another description: our own locks are told too */
+        alive = fcntl(census->fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+    else
+        alive = self || census->fd != -ENOENT; /* who has no lock file is a copy; else leave it alone */
+    if (alive && census->alive_count < sizeof census->alive / sizeof *census->alive)
+        census->alive[census->alive_count++] = owner;
+    return alive;
+}
+
+/* ---- being alive ---- */
+
+static void fill_slot(struct wbpf_process_slot *slot)
+{
+    /* No stdio: after a raw clone, its locks may be held by threads that are not there. */
+    char name[sizeof slot->name] = "";
+    int fd = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, name, sizeof name - 1);
+    if (fd >= 0)
+        close(fd);
+    name[n > 0 ? n : 0] = 0;
+    name[strcspn(name, "\n")] = 0;
+    memcpy(slot->name, name, sizeof name);
+    slot->pid = (uint32_t)getpid();
+    slot->uid = getuid();
+    slot->started_unix_ns = clock_unix_ns();
+}
+
+/* The mapping that keeps the lock, on a byte that nobody has. Two copies of this library in one process have
+ * a description each. */
+static int hold_free_byte(int fd, uint32_t count, void **hold, uint32_t *slot)
+{
+    *hold = mmap(NULL, HOLD_BYTES, PROT_NONE, MAP_SHARED, fd, 0);
+    if (*hold == MAP_FAILED)
+        return -errno;
+    int error = madvise(*hold, HOLD_BYTES, MADV_DONTFORK) == 0 ? -EUSERS : -errno;
+    for (uint32_t i = 0; error == -EUSERS && i < count; i++) {
+        struct flock lock = byte_lock(i);
+        if (fcntl(fd, F_OFD_SETLK, &lock) != 0)
+            continue;
+        *slot = i;
+        return 0;
+    }
+    munmap(*hold, HOLD_BYTES);
+    return error;
+}
+
+int process_join(const struct mapping *map, const char *segment_path, struct process *out)
+{
+    struct stat st = {0};
+    int fd = open_lock_file(segment_path, O_RDWR | O_CREAT);
+    if (fd < 0)
+        return fd;
+    *out = (struct process){.segment_path = segment_path, .pid = getpid()};
+    if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
+        fchmod(fd, 0660); /* as the segment, whatever the umask */
+    int error = hold_free_byte(fd, map->header->process_count, &out->hold, &out->slot);
+    close(fd); /* soon: a fork of another thread in between would keep us alive as long as its child lives */
+    if (error)
+        return error;
+    struct wbpf_process_slot *slot = &map->processes[out->slot];
+    uint32_t generation = load_relaxed(&slot->generation) + 1;
+    out->generation = generation += generation == 0;
+    out->owner = owner_of(out->slot, generation);
+    out->lock_device = st.st_dev;
+    out->lock_inode = st.st_ino;
+    fill_slot(slot);
+    store_release(&slot->generation, generation);
+    return 0;
+}
+
+void process_leave(const struct mapping *map, struct process *self)
+{
+    if (self->pid != getpid())
+        return; /* a forked child, which has no hold */
+    map->processes[self->slot].pid = 0;
+    munmap(self->hold, HOLD_BYTES);
+}
+
+int process_check(const struct mapping *map, const struct process *self)
+{
+    return load_acquire(&map->processes[self->slot].generation) == self->generation ? 0 : -ESTALE;
 }

@@ -96,26 +96,25 @@ static struct wbpf_thread_slot *claim_thread_slot(uint64_t owner, uint32_t tid)
 {
     uint32_t count = wbpf_map.header->thread_count;
     struct process *self = &wbpf_state->process;
-    for (int dead_too = 0; dead_too < 2; dead_too++) {
-        uint64_t alive = 0;
+    struct census census = census_of(self->segment_path);
+    struct wbpf_thread_slot *claimed = NULL;
+    for (int dead_too = 0; dead_too < 2 && !claimed; dead_too++) {
         for (uint32_t i = 0; i < count; i++) {
             struct wbpf_thread_slot *slot = &wbpf_map.threads[(i + tid) % count];
             uint64_t seen = load_relaxed(&slot->owner);
-            if (seen && (!dead_too || seen == alive || seen == owner))
+            if (seen && (!dead_too || process_alive(&wbpf_map, &census, self, seen)))
                 continue;
-            if (seen && process_alive(&wbpf_map, self->lock_fd, self, seen)) {
-                alive = seen;
-                continue;
-            }
             if (__atomic_compare_exchange_n(&slot->owner, &seen, owner, false, __ATOMIC_ACQ_REL,
                                             __ATOMIC_RELAXED)) {
                 store_relaxed(&slot->sequence, (load_relaxed(&slot->sequence) + 1) & ~1u);
                 slot->tid = tid;
-                return slot;
+                claimed = slot;
+                break;
             }
         }
     }
-    return NULL;
+    census_end(&census);
+    return claimed;
 }
 
 static void thread_exits(void *argument)
@@ -442,7 +441,10 @@ static int open_segment(const wbpf_options *options)
     snprintf(directory + strlen(directory), 80, "/%.64s", host);
     if ((error = make_directory(directory)))
         return error;
-    snprintf(path_storage, sizeof path_storage, "%s/%s.seg", directory, service);
+    char absolute[PATH_BYTES]; /* the lock file is opened again when the process has moved elsewhere */
+    if (!realpath(directory, absolute))
+        return fail(-errno, "cannot find the folder %s: %s", directory, strerror(errno));
+    snprintf(path_storage, sizeof path_storage, "%.4000s/%.64s.seg", absolute, service);
     struct layout_spec spec = {.host = host,
                                .service = service,
                                .incarnation = host_incarnation(directory),

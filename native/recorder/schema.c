@@ -1,6 +1,7 @@
 /* The schema area: an append-only list of descriptors, in which a writer that dies leaves no hole. */
 #include "internal.h"
 #include <stdio.h>
+#include <time.h>
 
 static uint32_t descriptor_id(const char *text, size_t bytes)
 {
@@ -42,8 +43,28 @@ static bool find(const struct mapping *map, const char *line, size_t bytes, uint
     return false;
 }
 
-/* The caller holds the process's own lock; other processes are kept out by a byte of the lock file, free at
- * death. */
+/* One writer at a time, whatever process; a dead one's claim is void. Gives up after 10 ms: the holder may be
+ * stopped. */
+static bool own_area(const struct mapping *map, const struct process *self)
+{
+    uint64_t *owner = &map->header->schema_owner;
+    struct census census = census_of(self->segment_path);
+    bool ours = false;
+    for (int tries = 0; !ours && tries < 100; tries++) {
+        uint64_t seen = load_relaxed(owner);
+        if (!seen || !process_alive(map, &census, self, seen))
+            ours = __atomic_compare_exchange_n(owner, &seen, self->owner, false, __ATOMIC_ACQUIRE,
+                                               __ATOMIC_RELAXED);
+        else
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        if (!ours)
+            census_end(&census); /* who lived then may be dead now */
+    }
+    census_end(&census);
+    return ours;
+}
+
+/* At most one thread of a process is in here. */
 uint32_t schema_add(const struct mapping *map, const struct process *self, const char *name,
                     const char *fields)
 {
@@ -56,7 +77,7 @@ uint32_t schema_add(const struct mapping *map, const struct process *self, const
     bool clash = false;
     if (find(map, line, (size_t)n, id, &end, &clash))
         return clash ? 0 : id;
-    if (!process_lock_area(map, self, true))
+    if (!own_area(map, self))
         return 0;
     bool there = find(map, line, (size_t)n, id, &end, &clash);
     bool fits = map->header->schema_bytes - end >= need;
@@ -69,6 +90,6 @@ uint32_t schema_add(const struct mapping *map, const struct process *self, const
         store_release(&entry->bytes, need);
         store_relaxed(&map->header->schema_used, end + need);
     }
-    process_lock_area(map, self, false);
+    store_release(&map->header->schema_owner, 0);
     return (there && !clash) || (!there && fits) ? id : 0;
 }

@@ -19,8 +19,8 @@ int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char 
         error = layout_map_file(fd, writable, &segment->map, why);
         close(fd);
     }
-    if (!error && !(segment->path = strdup(path)))
-        error = -ENOMEM;
+    if (!error && !(segment->path = realpath(path, NULL)))
+        error = -errno;
     if (error) {
         if (segment->map.base)
             munmap(segment->map.base, segment->map.bytes);
@@ -28,7 +28,6 @@ int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char 
         return error;
     }
     segment->writable = writable;
-    segment->lock_fd = process_open_lock(path, false);
     *out = segment;
     return 0;
 }
@@ -37,8 +36,6 @@ void wbpf_segment_close(wbpf_segment *segment)
 {
     if (segment->joined)
         process_leave(&segment->map, &segment->process);
-    if (segment->lock_fd >= 0)
-        process_close_lock(segment->lock_fd);
     munmap(segment->map.base, segment->map.bytes);
     free(segment->path);
     free(segment);
@@ -61,7 +58,10 @@ bool wbpf_segment_process_alive(const wbpf_segment *segment, uint32_t index, uin
     uint32_t now = load_acquire(&segment->map.processes[index].generation);
     if (!now || (generation && generation != now))
         return false;
-    return process_alive(&segment->map, segment->lock_fd, NULL, owner_of(index, now));
+    struct census census = census_of(segment->path);
+    bool alive = process_alive(&segment->map, &census, NULL, owner_of(index, now));
+    census_end(&census);
+    return alive;
 }
 
 bool wbpf_segment_next_schema(const wbpf_segment *segment, uint32_t *offset, uint32_t *schema_id,
@@ -108,7 +108,10 @@ uint64_t wbpf_segment_now_ticks(const wbpf_segment *segment)
 static bool claimant_is_dead(const wbpf_segment *segment, uint64_t state)
 {
     uint32_t slot = (uint32_t)(state >> 16 & 0xffff) - 1, generation = (uint32_t)(state >> 32);
-    return !process_alive(&segment->map, segment->lock_fd, NULL, owner_of(slot, generation));
+    struct census census = census_of(segment->path);
+    bool alive = process_alive(&segment->map, &census, NULL, owner_of(slot, generation));
+    census_end(&census);
+    return !alive;
 }
 
 uint32_t wbpf_segment_take_triggers(wbpf_segment *segment, bool again, wbpf_fired *out, uint32_t max)
@@ -178,7 +181,8 @@ bool segment_join(wbpf_segment *segment)
 {
     if (!segment->joined && segment->writable)
         segment->joined = process_join(&segment->map, segment->path, &segment->process) == 0;
-    return segment->joined && process_check(&segment->map, segment->path, &segment->process) == 0;
+    return segment->joined && segment->process.pid == getpid() &&
+           process_check(&segment->map, &segment->process) == 0;
 }
 
 /* ---- levels ---- */
@@ -262,6 +266,7 @@ void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
     const struct wbpf_segment_header *h = segment->map.header;
     *out = (wbpf_counters){.triggers_dropped = load_relaxed(&h->triggers_dropped),
                            .lost_until_ticks = load_relaxed(&h->lost_until)};
+    struct census census = census_of(segment->path);
     for (uint32_t i = 0; i < h->chunk_count; i++) {
         const struct wbpf_chunk_header *c = &segment->map.chunks[i];
         uint64_t word = load_acquire(&c->word), owner = load_relaxed(&c->owner),
@@ -272,7 +277,7 @@ void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
         out->recycled_records += load_relaxed(recycling ? &c->pending_records : &c->recycled_records);
         out->recycled_bytes += load_relaxed(recycling ? &c->pending_bytes : &c->recycled_bytes);
         out->chunks_used += word != 0;
-        out->chunks_owned += owner && process_alive(&segment->map, segment->lock_fd, NULL, owner);
+        out->chunks_owned += owner && process_alive(&segment->map, &census, NULL, owner);
         if (word_records(word) && (!out->oldest_ticks || opened < out->oldest_ticks))
             out->oldest_ticks = opened;
     }
@@ -280,8 +285,11 @@ void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
         const struct wbpf_process_slot *p = &segment->map.processes[i];
         out->refused += load_relaxed(&p->refused);
         out->truncated += load_relaxed(&p->truncated);
-        out->processes_alive += wbpf_segment_process_alive(segment, i, 0);
+        uint32_t generation = load_acquire(&p->generation);
+        out->processes_alive +=
+            generation && process_alive(&segment->map, &census, NULL, owner_of(i, generation));
     }
+    census_end(&census);
     for (uint32_t i = 0; i < h->thread_count; i++)
         out->threads += load_relaxed(&segment->map.threads[i].owner) != 0;
 }

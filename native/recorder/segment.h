@@ -7,9 +7,8 @@
 
 struct wbpf_segment {
     struct mapping map;
-    char *path;
+    char *path; /* absolute */
     bool writable, joined;
-    int lock_fd;            /* < 0: nobody can be alive */
     struct process process; /* ours, once we need to own chunks */
     uint32_t old_level;
 };

@@ -79,7 +79,7 @@ static bool get_chunk(struct writer *w)
         uint64_t now = clock_ticks();
         if (now < w->retry_ticks)
             return false;
-        if (process_check(&wbpf_map, wbpf_path, &wbpf_state->process) == 0)
+        if (process_check(&wbpf_map, &wbpf_state->process) == 0)
             chunk = chunk_take(&wbpf_map, &wbpf_state->process);
         if (chunk < 0) {
             w->retry_ticks = now + wbpf_map.header->ticks_hz / 1000;

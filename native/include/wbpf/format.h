@@ -169,13 +169,15 @@ struct wbpf_segment_header {
     uint64_t clear_next;       /* ATOMIC. Next slot of the ring of cleared ids */
     uint32_t schema_used;      /* ATOMIC. Bytes used in the schema area */
     uint32_t calibration_next; /* ATOMIC. Next entry of `calibrations` */
-    uint8_t pad3[96];
+    uint64_t schema_owner;     /* ATOMIC. {process slot + 1 (low 32 bits), its generation}: who appends to the
+                                  schema area; 0 = nobody */
+    uint8_t pad3[88];
     struct wbpf_calibration calibrations[64]; /* ring */
     struct wbpf_level_override overrides[32];
 };
 _Static_assert(sizeof(struct wbpf_segment_header) == 3584, "segment_header");
 
-/* a process that writes; live while it holds the POSIX lock on byte `index` of the lock file */
+/* a process that writes; live while it holds the lock on byte `index` of the lock file */
 struct wbpf_process_slot {
     uint32_t generation;      /* ATOMIC. Bumped when a process takes the slot; 0 = never used */
     uint32_t pid;             /* in the process's own pid namespace */

@@ -111,7 +111,7 @@ class Level(IntEnum):
 CALIBRATION = Struct("<QQQQ")
 #: a trace with a level of its own: trace_id_lo, trace_id_hi, level, reserved
 LEVEL_OVERRIDE = Struct("<QQII")
-#: a process that writes; live while it holds the POSIX lock on byte `index` of the lock file: generation, pid, started_unix_ns, refused, truncated, uid, reserved, name
+#: a process that writes; live while it holds the lock on byte `index` of the lock file: generation, pid, started_unix_ns, refused, truncated, uid, reserved, name
 PROCESS_SLOT = Struct("<IIQQQII32s56x")
 #: what a thread works on now; read by the agent and by eBPF programs: owner, sequence, tid, level, reserved, trace_id_lo, trace_id_hi, span_id
 THREAD_SLOT = Struct("<QIIIIQQQ80x")
