@@ -85,9 +85,20 @@ if ! is_fresh lock "$lock"; then
     stamp lock "$lock"
 fi
 
+# For eBPF in the kernel. The build does without; `wbpf.bpf.kernel` then says what to install.
+has_libbpf() { gcc -E - <<<'#include <bpf/libbpf.h>' >/dev/null 2>&1; }
+if ! has_libbpf; then
+    if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        (run "Debian's package lists" apt-get update &&
+            run "Debian package: libbpf-dev" apt-get install -y --no-install-recommends libbpf-dev) || true
+    fi
+    has_libbpf || say "without libbpf-dev (Debian's name): no eBPF programs in the kernel"
+fi
+
 # The environment's path is in the build's cache too, so a moved clone builds anew.
 mapfile -d '' -t sources < <(find CMakeLists.txt pyproject.toml native -type f -not -path 'native/tests/*' -print0 | sort -z)
-package=$({ pwd; echo "$lock"; grep -h ^__version__ src/wbpf/__init__.py; sha256sum "${sources[@]}"; } | sha256sum)
+package=$({ pwd; echo "$lock"; grep -h ^__version__ src/wbpf/__init__.py; has_libbpf && echo libbpf; sha256sum "${sources[@]}"; } | sha256sum)
 if ! is_fresh package "$package"; then
     run "wbpf and its native core" \
         .venv/bin/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .

@@ -37,4 +37,5 @@ NB_MODULE(_native, m)
     bind_reader(m);
     bind_doorbell(m);
     bind_pool(m);
+    bind_kernel(m);
 }

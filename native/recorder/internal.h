@@ -156,6 +156,13 @@ void process_leave(const struct mapping *map, struct process *self);
 /* -ESTALE: another process has our slot, because the lock file was replaced. */
 int process_check(const struct mapping *map, const struct process *self);
 
+/* ---- pid_namespace.c ---- */
+
+/* Inode number of a pid namespace, from its link in /proc; 0 if that can't be read. */
+uint32_t pid_namespace_of(const char *link);
+/* The pid that a live process has in our namespace; 0 if it has none there. */
+int process_pid_here(const struct wbpf_process_slot *slot);
+
 /* A few questions about who is alive. The lock file is opened at the first one and closed by census_end():
  * the application may close any descriptor that is kept, and its number may then be another file's. */
 #define CENSUS_NOT_OPEN INT32_MIN
@@ -254,6 +261,8 @@ static inline void state_unlock(void)
     store_release(&wbpf_state->lock, 0);
 }
 void wbpf_ring(uint32_t *bell);
+/* Of the host whose folder this is: random, the same for all its segments. */
+uint64_t host_incarnation(const char *directory);
 
 struct writer *writer_slow(void);
 extern __thread struct writer *tls_writer __attribute__((tls_model("initial-exec")));

@@ -96,6 +96,8 @@ static void fill_slot(struct wbpf_process_slot *slot)
     memcpy(slot->name, name, sizeof name);
     slot->pid = (uint32_t)getpid();
     slot->uid = getuid();
+    slot->pid_namespace = pid_namespace_of("/proc/self/ns/pid");
+    store_relaxed(&slot->slot_offset, 0); /* of another process */
     slot->started_unix_ns = clock_unix_ns();
 }
 

@@ -136,6 +136,19 @@ static void make_exit_key(void)
     pthread_key_create(&exit_key, thread_exits);
 }
 
+/* For eBPF programs, which find a thread's slot from its thread pointer. */
+static void tell_slots(const struct mapping *map, const struct process *self)
+{
+#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_builtin)
+#if __has_builtin(__builtin_thread_pointer)
+    struct wbpf_process_slot *slot = &map->processes[self->slot];
+    slot->writer_offset = (uint64_t)((uintptr_t)&tls_writer - (uintptr_t)__builtin_thread_pointer());
+    store_release(&slot->slot_offset, (uint32_t)offsetof(struct writer, slot));
+#endif
+#endif
+    (void)map, (void)self;
+}
+
 static int join_after_fork(void)
 {
     state_lock();
@@ -145,6 +158,8 @@ static int join_after_fork(void)
     else if (!wbpf_state->alive) {
         error = process_join(&wbpf_map, wbpf_path, &wbpf_state->process);
         wbpf_state->join_failures = error != 0;
+        if (!error)
+            tell_slots(&wbpf_map, &wbpf_state->process);
         store_release(&wbpf_state->alive, error == 0);
     }
     state_unlock();
@@ -287,7 +302,7 @@ static int make_once(const char *path, const void *content, size_t bytes)
     return error;
 }
 
-static uint64_t host_incarnation(const char *directory)
+uint64_t host_incarnation(const char *directory)
 {
     char path[PATH_BYTES];
     uint64_t value = random_u64();
@@ -475,6 +490,7 @@ static int open_segment(const wbpf_options *options)
                    ? fail(error, "all process slots of %s are taken; use another WBPF_SERVICE", path_storage)
                    : fail(error, "cannot lock a process slot of %s: %s", path_storage, strerror(-error));
     }
+    tell_slots(&map, &state->process);
     pthread_once(&exit_key_once, make_exit_key);
     wbpf_clock_kind = map.header->clock_kind;
     struct wbpf_calibration now;

@@ -1,5 +1,6 @@
 /* An opened segment: header, clocks, triggers, levels, counters. Searching is in watch.c. */
 #include "segment.h"
+#include "kernel_ring.h"
 #include <errno.h>
 #include <linux/futex.h>
 #include <stdio.h>
@@ -28,12 +29,17 @@ int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char 
         return error;
     }
     segment->writable = writable;
+    if ((error = kernel_chunks_open(segment, why)) != 0) {
+        wbpf_segment_close(segment);
+        return error;
+    }
     *out = segment;
     return 0;
 }
 
 void wbpf_segment_close(wbpf_segment *segment)
 {
+    kernel_chunks_close(segment->kernel);
     if (segment->joined)
         process_leave(&segment->map, &segment->process);
     munmap(segment->map.base, segment->map.bytes);
@@ -292,4 +298,6 @@ void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
     census_end(&census);
     for (uint32_t i = 0; i < h->thread_count; i++)
         out->threads += load_relaxed(&segment->map.threads[i].owner) != 0;
+    if (segment->kernel)
+        kernel_count(segment, out);
 }

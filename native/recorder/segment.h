@@ -11,6 +11,7 @@ struct wbpf_segment {
     bool writable, joined;
     struct process process; /* ours, once we need to own chunks */
     uint32_t old_level;
+    struct kernel_chunks *kernel; /* NULL: none in this segment */
 };
 bool segment_join(wbpf_segment *segment);
 

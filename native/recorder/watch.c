@@ -2,32 +2,9 @@
  * Search and watch. One pass over the directories serves any number of ids: each RUN_NEW id is hashed and
  * looked up in a bit filter; only a chunk with a hit is copied, checked, and parsed.
  */
-#include "segment.h"
+#include "watch.h"
 #include <errno.h>
 #include <stdlib.h>
-
-struct entry {
-    uint64_t lo, hi;
-    bool used, fresh; /* fresh: added since the last poll, so wanted from the start of every chunk */
-};
-
-/* Growing arrays, kept from poll to poll. */
-struct buffer {
-    uint8_t *bytes;
-    size_t used, size;
-};
-
-struct wbpf_watch {
-    wbpf_segment *segment;
-    struct entry *entries; /* open addressing, a power of two */
-    size_t capacity, count, removed;
-    bool any_fresh;
-    uint64_t *filter;
-    uint32_t filter_bits; /* log2 */
-    uint64_t *words;      /* as last read, a chunk */
-    uint8_t *copy;        /* of one chunk's records and directory */
-    struct buffer pieces, data, breadcrumbs, laterals;
-};
 
 static void *take(struct buffer *b, size_t bytes)
 {
@@ -57,8 +34,9 @@ int wbpf_watch_create(wbpf_segment *segment, wbpf_watch **out)
         w->entries = calloc(w->capacity, sizeof *w->entries);
         w->filter_bits = 15;
         w->filter = calloc(1, 1u << (w->filter_bits - 3));
+        w->kernel = kernel_cursors_create(segment);
     }
-    if (!w || !w->words || !w->copy || !w->entries || !w->filter) {
+    if (!w || !w->words || !w->copy || !w->entries || !w->filter || (segment->kernel && !w->kernel)) {
         if (w)
             wbpf_watch_destroy(w);
         return -ENOMEM;
@@ -77,25 +55,11 @@ void wbpf_watch_destroy(wbpf_watch *w)
     free(w->data.bytes);
     free(w->breadcrumbs.bytes);
     free(w->laterals.bytes);
+    kernel_cursors_destroy(w->kernel);
     free(w);
 }
 
 /* ---- the set of ids ---- */
-
-static uint64_t hash_in(const wbpf_watch *w, uint64_t lo, uint64_t hi)
-{
-    const struct wbpf_segment_header *h = w->segment->map.header;
-    return id_hash(lo, hi, h->hash_key0, h->hash_key1);
-}
-
-static struct entry *find(const wbpf_watch *w, uint64_t hash, uint64_t lo, uint64_t hi)
-{
-    for (size_t i = (hash >> 32) & (w->capacity - 1);; i = (i + 1) & (w->capacity - 1)) {
-        struct entry *e = &w->entries[i];
-        if (!(e->lo | e->hi) || (e->lo == lo && e->hi == hi))
-            return e;
-    }
-}
 
 static void set_filter(wbpf_watch *w, uint64_t hash)
 {
@@ -176,16 +140,6 @@ void wbpf_watch_remove(wbpf_watch *w, const uint8_t (*ids)[16], size_t count)
         rebuild(w, 0);
 }
 
-static const struct entry *lookup(const wbpf_watch *w, uint64_t lo, uint64_t hi)
-{
-    uint64_t hash = hash_in(w, lo, hi);
-    uint32_t bit = (uint32_t)hash & ((1u << w->filter_bits) - 1);
-    if (__builtin_expect(!(w->filter[bit / 64] >> (bit % 64) & 1), 1))
-        return NULL;
-    const struct entry *e = find(w, hash, lo, hi);
-    return e->used ? e : NULL;
-}
-
 /* ---- one chunk ---- */
 
 /* Does the directory name an id of the set? Reads shared memory that may change: only a hint, and only within
@@ -254,19 +208,24 @@ struct range {
     uint32_t from, to, run_from; /* units */
 };
 
-static int add_piece(wbpf_watch *w, const wbpf_piece *what, struct range r)
+int watch_add_piece(wbpf_watch *w, const wbpf_piece *what, const uint8_t *records, uint32_t bytes)
 {
-    uint8_t *data = take(&w->data, 8 * (size_t)(r.to - r.from));
+    uint8_t *data = take(&w->data, bytes);
     wbpf_piece *piece = take(&w->pieces, sizeof *piece);
     if (!data || !piece)
         return -ENOMEM;
     *piece = *what;
-    piece->start_unit = r.from;
-    piece->starts_run = r.from == r.run_from;
-    piece->bytes = 8 * (r.to - r.from);
-    memcpy(data, w->copy + 8 * (size_t)r.from, piece->bytes);
+    piece->bytes = bytes;
+    memcpy(data, records, bytes);
     piece->data = (const uint8_t *)(uintptr_t)(data - w->data.bytes); /* an offset until settle() */
     return parse_records(w, piece, data);
+}
+
+static int add_range(wbpf_watch *w, wbpf_piece *what, struct range r)
+{
+    what->start_unit = r.from;
+    what->starts_run = r.from == r.run_from;
+    return watch_add_piece(w, what, w->copy + 8 * (size_t)r.from, 8 * (r.to - r.from));
 }
 
 /* Parse the copied chunk; `old_front`: what was read before, for ids that are not fresh. `everything`: for
@@ -314,7 +273,7 @@ static int parse_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint32_t ol
                            .tid = tid,
                            .cleared = named->flags & WBPF_FLAG_CLEARED};
         id_join(what.trace_id, lo, hi);
-        int error = add_piece(w, &what, r);
+        int error = add_range(w, &what, r);
         if (error)
             return error;
     }
@@ -387,8 +346,11 @@ int wbpf_watch_poll(wbpf_watch *w, const wbpf_piece **pieces, size_t *count, uin
     if (w->count > w->removed)
         for (uint32_t chunk = 0; chunk < h->chunk_count && !error; chunk++)
             error = poll_chunk(w, chunk);
+    if (!error && w->kernel)
+        error = kernel_poll(w);
     if (error) { /* read everything again next time: identities make that harmless */
         memset(w->words, 0, h->chunk_count * sizeof *w->words);
+        kernel_cursors_reset(w->kernel);
         return error;
     }
     if (w->any_fresh)
@@ -397,6 +359,10 @@ int wbpf_watch_poll(wbpf_watch *w, const wbpf_piece **pieces, size_t *count, uin
     w->any_fresh = false;
     atomic_thread_fence(memory_order_acquire);
     *lost_until_ticks = load_acquire(&h->lost_until);
+    if (w->kernel) {
+        uint64_t lost = kernel_lost_until(w);
+        *lost_until_ticks = lost > *lost_until_ticks ? lost : *lost_until_ticks;
+    }
     settle(w, pieces, count);
     return 0;
 }
@@ -408,6 +374,10 @@ int wbpf_watch_dump(wbpf_watch *w, uint32_t *cursor, const wbpf_piece **pieces, 
     empty(w);
     while (*cursor < map->header->chunk_count && !w->pieces.used && !error) {
         uint32_t chunk = (*cursor)++;
+        if (kernel_is_chunk(w->segment, chunk)) {
+            error = kernel_dump(w, chunk);
+            continue;
+        }
         for (int tries = 0; tries < 3; tries++) {
             uint64_t word = load_acquire(&map->chunks[chunk].word), uses;
             if (word_generation(word) & 1 || !word_front(word) || !copy_chunk(w, chunk, word, &uses))
@@ -457,6 +427,8 @@ uint32_t wbpf_segment_clear(wbpf_segment *segment, const uint8_t (*ids)[16], siz
     const struct mapping *map = &segment->map;
     wbpf_watch *w = NULL;
     uint32_t flagged = 0;
+    if (segment->kernel) /* its records can't be flagged, and its process slots are the loader's */
+        return 0;
     if (!count || !segment_join(segment) || wbpf_watch_create(segment, &w) != 0)
         return 0;
     if (wbpf_watch_add(w, ids, count) == 0)

@@ -97,8 +97,20 @@ class ExportError(WbpfError):
     exit_code = 9
 
 
+class BpfError(WbpfError):
+    """An eBPF object can't be opened, loaded or attached, or one of its maps can't be used.
+
+    Attributes:
+        log: all that libbpf and the verifier said; the text of the error has the line that matters.
+    """
+
+    exit_code = 10
+    log = ""
+
+
 __all__ = [
     "AccessError",
+    "BpfError",
     "ConfigError",
     "ExportError",
     "FormatError",

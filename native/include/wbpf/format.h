@@ -65,6 +65,17 @@ enum wbpf_chunk {
     WBPF_CHUNK_KERNEL = 2, /* written by eBPF programs that nest on a CPU: per-record commit words */
 };
 
+/* where kernel records lie (kernel_source.variant) */
+enum wbpf_kernel_ring {
+    WBPF_KERNEL_RING_ARRAY = 1, /* behind the kernel_ring_header, in the BPF_F_MMAPABLE array */
+    WBPF_KERNEL_RING_PERF = 2,  /* in an overwritable perf ring a CPU; the array holds the headers alone */
+};
+
+/* bits of kernel_record_header.flags */
+enum wbpf_kernel_flag {
+    WBPF_KERNEL_FLAG_NESTED = 1, /* reserved while another record of the CPU was open */
+};
+
 /* where time stamps come from (segment_header.clock_kind) */
 enum wbpf_clock {
     WBPF_CLOCK_TSC = 1,       /* x86-64 time stamp counter (constant and non-stop) */
@@ -186,8 +197,13 @@ struct wbpf_process_slot {
     uint64_t truncated;       /* ATOMIC. Records whose payload was cut */
     uint32_t uid;
     uint32_t reserved;
-    char name[32]; /* of the program, NUL-terminated */
-    uint8_t pad0[56];
+    char name[32];          /* of the program, NUL-terminated */
+    uint64_t writer_offset; /* from a thread's thread pointer to its pointer to its writer, modulo 2^64; the
+                               same in all threads */
+    uint32_t slot_offset; /* ATOMIC. In a writer: where the address of the thread's slot stands; 0 = not told.
+                             eBPF programs follow both */
+    uint32_t pid_namespace; /* inode number of the namespace that `pid` is of; 0 = not known */
+    uint8_t pad0[40];
 };
 _Static_assert(sizeof(struct wbpf_process_slot) == 128, "process_slot");
 
@@ -324,21 +340,26 @@ struct wbpf_kernel_ring_header {
     uint64_t magic;      /* KERNEL_MAGIC */
     uint64_t ring_bytes; /* power of two; KERNEL_MAX_RECORD_BYTES more follow as padding */
     uint64_t tail; /* ATOMIC. Position after the last reservation; never wraps; position modulo ring_bytes is
-                      the place */
+                      the place (perf ring: mono_ns of the newest refused record) */
     uint64_t key;  /* random; commit words are position ^ key */
     uint32_t cpu;
     uint32_t nested; /* ATOMIC. Records reserved while another was open on this CPU */
-    uint8_t pad0[24];
+    uint64_t open; /* position + 1 of the innermost record that is reserved and not committed (perf ring: its
+                      mono_ns); 0 = none */
+    uint64_t records; /* ATOMIC. Records ever reserved */
+    uint64_t refused; /* ATOMIC. Records that the kernel did not take (perf ring) */
 };
 _Static_assert(sizeof(struct wbpf_kernel_ring_header) == 64, "kernel_ring_header");
 
 /* before every record of a kernel chunk */
 struct wbpf_kernel_record_header {
-    uint64_t commit; /* position ^ key, stored last; anything else: not written wholly */
+    uint64_t commit; /* position ^ key, stored last; anything else: not written wholly (perf ring: mono_ns ^
+                        key) */
     uint32_t bytes;  /* header and payload, without the padding to KERNEL_SLOT_BYTES */
-    uint8_t kind;    /* enum kind */
+    uint8_t kind;    /* enum kind; 0 = discarded */
     uint8_t level;
-    uint16_t reserved;
+    uint8_t slots;        /* KERNEL_SLOT_BYTES that were reserved; the next record is behind them */
+    uint8_t flags;        /* enum kernel_flag */
     uint64_t trace_id_lo; /* all zero: no trace */
     uint64_t trace_id_hi;
     uint64_t span_id;
@@ -348,5 +369,21 @@ struct wbpf_kernel_record_header {
     uint32_t reserved2;
 };
 _Static_assert(sizeof(struct wbpf_kernel_record_header) == 64, "kernel_record_header");
+
+/* data of a segment's chunk of kind KERNEL: where its ring is; the loader is the process of the chunk */
+struct wbpf_kernel_source {
+    uint64_t magic;         /* KERNEL_MAGIC */
+    uint32_t variant;       /* enum kernel_ring */
+    uint32_t map_id;        /* of the BPF array that holds the kernel_ring_header of each CPU */
+    uint64_t map_bytes;     /* of the array, as it is mapped */
+    uint64_t header_offset; /* in the array: of this CPU's kernel_ring_header */
+    uint64_t perf_id;       /* PERF: of the perf event, as the kernel numbers it */
+    uint64_t perf_bytes;    /* PERF: of its ring, a power of two; one page precedes it */
+    uint32_t map_fd;        /* the loader's descriptor of the array */
+    uint32_t perf_fd;       /* PERF: the loader's descriptor of the perf event */
+    char pin[192];          /* path of the array in a bpffs, NUL-terminated; empty = not pinned */
+    uint8_t pad0[8];
+};
+_Static_assert(sizeof(struct wbpf_kernel_source) == 256, "kernel_source");
 
 #endif

@@ -64,6 +64,19 @@ class Chunk(IntEnum):
     KERNEL = 2
 
 
+class KernelRing(IntEnum):
+    """Where kernel records lie (kernel_source.variant)."""
+
+    ARRAY = 1
+    PERF = 2
+
+
+class KernelFlag(IntEnum):
+    """Bits of kernel_record_header.flags."""
+
+    NESTED = 1
+
+
 class Clock(IntEnum):
     """Where time stamps come from (segment_header.clock_kind)."""
 
@@ -111,8 +124,8 @@ class Level(IntEnum):
 CALIBRATION = Struct("<QQQQ")
 #: a trace with a level of its own: trace_id_lo, trace_id_hi, level, reserved
 LEVEL_OVERRIDE = Struct("<QQII")
-#: a process that writes; live while it holds the lock on byte `index` of the lock file: generation, pid, started_unix_ns, refused, truncated, uid, reserved, name
-PROCESS_SLOT = Struct("<IIQQQII32s56x")
+#: a process that writes; live while it holds the lock on byte `index` of the lock file: generation, pid, started_unix_ns, refused, truncated, uid, reserved, name, writer_offset, slot_offset, pid_namespace
+PROCESS_SLOT = Struct("<IIQQQII32sQII40x")
 #: what a thread works on now; read by the agent and by eBPF programs: owner, sequence, tid, level, reserved, trace_id_lo, trace_id_hi, span_id
 THREAD_SLOT = Struct("<QIIIIQQQ80x")
 #: a request from an application to the agent: state, ticks, trigger_id, lateral_count, verb, level, trace_id_lo, trace_id_hi, start_unix_ns, value, reserved, laterals
@@ -137,7 +150,9 @@ BREADCRUMB_PAYLOAD = Struct("<QQQII")
 METRIC_PAYLOAD = Struct("<d")
 #: payload of TRIGGER; lateral ids of 16 bytes follow: value, lateral_count, reserved
 TRIGGER_PAYLOAD = Struct("<dII")
-#: first bytes of a kernel chunk: one a CPU, in a BPF_F_MMAPABLE array: magic, ring_bytes, tail, key, cpu, nested
-KERNEL_RING_HEADER = Struct("<QQQQII24x")
-#: before every record of a kernel chunk: commit, bytes, kind, level, reserved, trace_id_lo, trace_id_hi, span_id, mono_ns, pid_tgid, schema_id, reserved2
-KERNEL_RECORD_HEADER = Struct("<QIBBHQQQQQII")
+#: first bytes of a kernel chunk: one a CPU, in a BPF_F_MMAPABLE array: magic, ring_bytes, tail, key, cpu, nested, open, records, refused
+KERNEL_RING_HEADER = Struct("<QQQQIIQQQ")
+#: before every record of a kernel chunk: commit, bytes, kind, level, slots, flags, trace_id_lo, trace_id_hi, span_id, mono_ns, pid_tgid, schema_id, reserved2
+KERNEL_RECORD_HEADER = Struct("<QIBBBBQQQQQII")
+#: data of a segment's chunk of kind KERNEL: where its ring is; the loader is the process of the chunk: magic, variant, map_id, map_bytes, header_offset, perf_id, perf_bytes, map_fd, perf_fd, pin
+KERNEL_SOURCE = Struct("<QIIQQQQII192s8x")

@@ -1,0 +1,59 @@
+"""The sections of an object file, as far as wBPF reads them itself; the rest is libbpf's."""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as StructError
+
+from wbpf.errors import FormatError
+
+_IDENT = b"\x7fELF\x02\x01"  # 64 bits, little-endian
+_HEADER = Struct("<16sHHIQQQIHHHHHH")
+_SECTION = Struct("<IIQQQQIIQQ")
+_BPF = 247
+_NO_BITS = 8
+
+
+def sections(elf: bytes) -> dict[str, bytes]:
+    """The contents of an eBPF object's sections, by name.
+
+    Raises:
+        FormatError: it is no ELF file for eBPF, or is damaged.
+    """
+    if not elf.startswith(_IDENT):
+        raise FormatError(
+            "not an eBPF object",
+            "it does not start as a little-endian 64-bit ELF file does",
+            "compile with -target bpfel",
+        )
+    try:
+        _, _, machine, _, _, _, table, _, _, _, _, entry_bytes, count, names_index = _HEADER.unpack_from(elf)
+        if machine != _BPF:
+            raise FormatError(
+                "not an eBPF object", f"it is for machine {machine}", "compile with -target bpfel"
+            )
+        if entry_bytes != _SECTION.size or table + count * entry_bytes > len(elf) or names_index >= count:
+            raise StructError("its table of sections does not lie inside it")
+        headers = [_SECTION.unpack_from(elf, table + i * entry_bytes) for i in range(count)]
+        names = _content(elf, headers[names_index])
+        return {
+            names[header[0] : names.index(b"\0", header[0])].decode(errors="replace"): _content(elf, header)
+            for header in headers
+            if header[1]
+        }
+    except (StructError, ValueError) as error:
+        raise FormatError("the eBPF object is damaged", str(error), "compile it again") from None
+
+
+def strings(content: bytes) -> list[str]:
+    """The NUL-terminated strings that a section is made of."""
+    return [text.decode(errors="replace") for text in content.split(b"\0") if text]
+
+
+def _content(elf: bytes, header: tuple[int, ...]) -> bytes:
+    _, kind, _, _, offset, size, *_ = header
+    if kind == _NO_BITS:
+        return b""
+    if offset + size > len(elf):
+        raise StructError("a section does not lie inside it")
+    return elf[offset : offset + size]
