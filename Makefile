@@ -33,11 +33,13 @@ lint: setup ## style, types, formatting of C, who imports whom, stale generated 
 	.venv/bin/clang-format --dry-run -Werror $(NATIVE_SOURCES)
 	$(PY) tools/import_rules.py
 	$(PY) tools/generate.py --check
+	$(PY) tools/generate_wire.py --check
 	$(PY) tools/licences.py --check
 
 .PHONY: generate
 generate: setup ## make the generated files anew
 	$(PY) tools/generate.py
+	$(PY) tools/generate_wire.py
 	$(PY) tools/licences.py
 
 .PHONY: transcript

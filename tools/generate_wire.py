@@ -1,6 +1,6 @@
 """Make the Python modules of the wire from src/wbpf/wire/*.proto; `--check` only says which are stale.
 
-    python tools/generate_wire.py [--check]
+python tools/generate_wire.py [--check]
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ BANNER = "# made by tools/generate_wire.py from {}: do not edit\n"
 def generate(into: Path) -> dict[Path, str]:
     """Run protoc; returns the text of each module by its place in the repository."""
     protos = sorted(path.relative_to(SOURCE) for path in (SOURCE / "wbpf/wire").glob("*.proto"))
-    plugin = Path(sys.executable).parent / "protoc-gen-mypy"
+    plugin = into / "protoc-gen-mypy"
+    plugin.write_text(f"#!/bin/sh\nexec {sys.executable} -m mypy_protobuf\n")
+    plugin.chmod(0o700)
     status = protoc.main(
         [
             "protoc",

@@ -48,9 +48,9 @@ def coordinator(
 ) -> None:
     """Run the coordinator.
 
-    It hears of triggers from the agents, follows the breadcrumbs of each trace from host to host, and tells
-    the collector how complete the trace is. It keeps nothing on disk: started again, it learns from the agents
-    what was going on.
+    It hears of triggers from the agents, follows the breadcrumbs of each trace from host to host, and
+    tells the collector how complete the trace is. It keeps nothing on disk: started again, it learns
+    from the agents what was going on.
     """
     spec = CoordinatorSpec(
         address=listen,

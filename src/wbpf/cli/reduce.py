@@ -41,8 +41,8 @@ def reduce(
 ) -> None:
     """Record less of a trace, on every host, or of all traces of a host.
 
-    A trace's level holds until it is set again or 32 other traces have got one; a host's until the agent ends.
-    Prints the hosts that were told.
+    A trace's level holds until it is set again or 32 other traces have got one; a host's until the agent
+    ends. Prints the hosts that were told.
     """
     if (level is None) == (host is None):
         raise ConfigError(
