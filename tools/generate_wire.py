@@ -21,7 +21,7 @@ def generate(into: Path) -> dict[Path, str]:
     """Run protoc; returns the text of each module by its place in the repository."""
     protos = sorted(path.relative_to(SOURCE) for path in (SOURCE / "wbpf/wire").glob("*.proto"))
     plugin = into / "protoc-gen-mypy"
-    plugin.write_text(f"#!/bin/sh\nexec {sys.executable} -m mypy_protobuf\n")
+    plugin.write_text(f"#!/bin/sh\nexec {sys.executable} -m mypy_protobuf.main\n")
     plugin.chmod(0o700)
     status = protoc.main(
         [

@@ -200,6 +200,7 @@ def test_looking_gets_rarer_while_nothing_happens(one: Agentless) -> None:
     one.write(Kind.BEGIN)
     one.collect()
     one.look()
+    one.watching._cost_s = 0.0
     pauses = []
     for now_s in (0.0, 0.1, 10.0):
         due = one.watching.next_poll_s(now_s)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wbpf.collector.committing import Committing, Rejected
+from wbpf.collector.intake import Arrived, SegmentNews
+from wbpf.errors import StoreError, WbpfError
+from wbpf.records import Conclusion, HostInfo, HostPart, Piece, SegmentInfo, Status
+from wbpf.store import Store
+
+TRACE = b"t" * 16
+HOST = HostInfo(1, 2, "a")
+SEGMENT = SegmentInfo(9, 1, 2, "svc", 10**9, 3)
+
+
+class FaultyStore(Store):
+    """A real store that can be told to fail."""
+
+    fault: Exception | None = None
+    batches = 0
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        self.batches += 1
+        if self.fault is not None:
+            raise StoreError("the store can't be written", "as the test wants it") from self.fault
+        with super().batch():
+            yield
+
+
+def arrived(unit: int = 0, size: int = 100) -> Arrived:
+    piece = Piece(TRACE, 9, 0, 1, unit, 5, 6, True, bytes(8))
+    return Arrived(size, HOST, [SegmentNews(SEGMENT)], [piece])
+
+
+def run(path: Path, work: Any, waiting_bytes: int = 1 << 20) -> None:
+    async def main() -> None:
+        store = FaultyStore.open(path / "traces.db")
+        committing = Committing(store, waiting_bytes)
+        task = asyncio.ensure_future(committing.run())
+        try:
+            await asyncio.wait_for(work(committing, store), 20)
+        finally:
+            task.cancel()
+            committing.close()
+
+    asyncio.run(main())
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_what_waits_shares_a_transaction(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        done: list[WbpfError | None] = []
+        for unit in range(50):
+            await committing.put(arrived(unit), done.append)
+        await until(lambda: len(done) == 50)
+        assert done == [None] * 50
+        assert committing.commits < 10
+        assert store.stats().pieces == 50 and committing.waiting_bytes == 0
+
+    run(tmp_path, work)
+
+
+def test_conclusions_and_pieces_are_stored(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        done: list[WbpfError | None] = []
+        part = HostPart("a", 1, 2, Status.COMPLETE, records=1)
+        conclusion = Conclusion(TRACE, "slow", 1.0, "a", 5, b"", [], [part], 6)
+        await committing.put(arrived(), done.append)
+        await committing.put(Arrived(10, conclusions=[conclusion]), done.append)
+        await until(lambda: len(done) == 2)
+        (summary,) = store.traces()
+        assert (summary.trace_id, summary.status, summary.trigger_name) == (TRACE, Status.COMPLETE, "slow")
+
+    run(tmp_path, work)
+
+
+def test_a_full_disk_loses_nothing_and_is_said(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        done: list[WbpfError | None] = []
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorcode = sqlite3.SQLITE_FULL
+        store.fault = full
+        for unit in range(5):
+            await committing.put(arrived(unit), done.append)
+        await until(lambda: committing.fault)
+        await asyncio.sleep(0.5)
+        assert done == []
+        assert 1 < store.batches < 10, "it tries again, but not all the time"
+        store.fault = None
+        await until(lambda: len(done) == 5)
+        assert store.stats().pieces == 5 and committing.fault == ""
+
+    run(tmp_path, work)
+
+
+def test_who_brings_too_much_waits(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        store.fault = sqlite3.OperationalError("locked")
+        done: list[WbpfError | None] = []
+
+        async def bring() -> None:
+            for unit in range(100):
+                await committing.put(arrived(unit, 100), done.append)
+
+        task = asyncio.ensure_future(bring())
+        await until(lambda: committing.waiting_bytes >= 1000)
+        await asyncio.sleep(0.1)
+        assert committing.waiting_bytes == 1000 and not task.done()
+        store.fault = None
+        await task
+        await until(lambda: len(done) == 100)
+
+    run(tmp_path, work, waiting_bytes=1000)
+
+
+def test_what_can_never_be_stored_is_singled_out(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        done: list[tuple[int, WbpfError | None]] = []
+        put = store.put_pieces
+
+        def put_but_one(pieces: Any) -> None:
+            pieces = list(pieces)
+            if any(piece.start_unit == 3 for piece in pieces):
+                raise StoreError("can't be written", "a number is out of range") from OverflowError(
+                    "too large"
+                )
+            put(pieces)
+
+        store.put_pieces = put_but_one  # type: ignore[method-assign]
+        for unit in range(6):
+            await committing.put(arrived(unit), lambda error, unit=unit: done.append((unit, error)))
+        await until(lambda: len(done) == 6)
+        assert [unit for unit, error in done if error is not None] == [3]
+        assert isinstance(dict(done)[3], Rejected)
+        assert store.stats().pieces == 5 and committing.fault == ""
+
+    run(tmp_path, work)
