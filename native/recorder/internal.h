@@ -204,30 +204,35 @@ bool schema_next(const struct wbpf_segment_header *header, const uint8_t *area, 
 
 /* ---- recorder.c: this process's recorder, and a writer a thread ---- */
 
-#define ID_CACHE 8
+#define ID_SETS 8
+
+/* A trace that our chunk's directory names. */
+struct known_id {
+    uint64_t lo, hi;
+    uint32_t index; /* of the RUN_NEW slot + 1; 0 = not used */
+};
 
 /* One a thread, in memory that a forked child finds zeroed: it then starts afresh. */
 struct writer {
-    uint64_t word;  /* as published */
-    uint8_t *base;  /* data of our chunk */
-    uint32_t room;  /* bytes that fit between records and directory; 0 while no run is open */
+    uint64_t word;  /* of our chunk; published after each record */
+    uint8_t *base;  /* data of our chunk: records grow up from here */
+    uint8_t *back;  /* where its directory starts: slots grow down to here */
+    uint32_t room;  /* bytes that fit between them; 0 while no run is open */
     uint32_t alive; /* 0 after a fork */
     struct wbpf_chunk_header *chunk;
     struct wbpf_thread_slot *slot; /* what we publish; a private dummy when all are taken */
     volatile uint8_t busy;
     uint8_t reserved_level; /* of an event between wbpf_reserve and wbpf_commit */
-    uint32_t reserved_schema, reserved_bytes;
-    uint32_t ids; /* RUN_NEW slots of real traces in our chunk */
-    int64_t chunk_index;
-    bool run_open;        /* the records that follow belong to the run of `current` */
-    wbpf_context current; /* the trace this thread works on; all zero: none */
-    struct {
-        uint64_t lo, hi;
-        uint32_t index; /* of the RUN_NEW slot + 1; 0 = not used */
-    } cache[ID_CACHE];
+    bool run_open;          /* the records that follow belong to the run of `current` */
+    uint32_t ids;           /* RUN_NEW slots of real traces in our chunk */
+    wbpf_context current;   /* the trace this thread works on; all zero: none */
     uint64_t random;
     uint64_t calibrated_ticks, calibrated_unix_ns; /* for times in BEGIN records */
-    uint64_t retry_ticks;                          /* no chunk was to be had: not before this */
+    uint64_t ns_per_tick;                          /* in units of 2^-32 */
+    struct known_id known[ID_SETS][2];
+    uint32_t reserved_schema, reserved_bytes;
+    int64_t chunk_index;
+    uint64_t retry_ticks; /* no chunk was to be had: not before this */
     uint32_t tid;
     struct wbpf_thread_slot own_slot;
     struct writer *next; /* all writers of the process */
@@ -274,13 +279,10 @@ static inline struct writer *writer_here(void)
 void writer_count_refused(void);
 void writer_count_truncated(void);
 
-/* ---- writer.c: appending; the caller has entered ---- */
+/* ---- writer.c: the caller has entered ---- */
 
 #define LEVEL_STRUCTURE 24 /* of BEGIN, END, breadcrumbs, triggers: written unless the level is OFF */
 
-/* `ticks` 0: read the clock now. */
-void writer_append_at(struct writer *w, uint64_t ticks, unsigned kind, unsigned level, uint32_t schema,
-                      const void *payload, size_t bytes);
 /* `current` changed: publish it; the next record starts a new run. */
 void writer_switch(struct writer *w);
 /* Only the span or the level of `current` changed. */
@@ -313,6 +315,14 @@ static inline uint64_t writer_random(struct writer *w)
     uint64_t value = (uint64_t)product ^ (uint64_t)(product >> 64);
     return value ? value : 1;
 }
-uint64_t writer_unix_ns(struct writer *w, uint64_t ticks);
+void writer_calibrate(struct writer *w);
+static inline uint64_t writer_unix_ns(struct writer *w, uint64_t ticks)
+{
+    if (UNLIKELY(ticks - w->calibrated_ticks > wbpf_map.header->ticks_hz))
+        writer_calibrate(w);
+    /* At most a second's ticks: the product stays below 2^62. */
+    int64_t delta = (int64_t)(ticks - w->calibrated_ticks) * (int64_t)w->ns_per_tick;
+    return w->calibrated_unix_ns + (uint64_t)(delta >> 32);
+}
 
 #endif

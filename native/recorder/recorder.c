@@ -212,15 +212,11 @@ void writer_count_truncated(void)
         add_relaxed(&wbpf_map.processes[wbpf_state->process.slot].truncated, 1);
 }
 
-uint64_t writer_unix_ns(struct writer *w, uint64_t ticks)
+void writer_calibrate(struct writer *w)
 {
-    uint64_t hz = wbpf_map.header->ticks_hz;
-    if (UNLIKELY(ticks - w->calibrated_ticks > hz)) {
-        w->calibrated_unix_ns = clock_unix_ns();
-        w->calibrated_ticks = clock_ticks();
-    }
-    __extension__ __int128 delta = (__int128)(int64_t)(ticks - w->calibrated_ticks) * 1000000000;
-    return w->calibrated_unix_ns + (uint64_t)(int64_t)(delta / (int64_t)hz);
+    w->calibrated_unix_ns = clock_unix_ns();
+    w->calibrated_ticks = clock_ticks();
+    w->ns_per_tick = (1000000000ull << 32) / wbpf_map.header->ticks_hz;
 }
 
 /* Callers keep schema ids for good: a segment that is opened later gets the descriptors too, the first ones

@@ -1,7 +1,8 @@
 /* Traces and spans: what is current on a thread, and how it moves between threads and hosts. */
-#include "internal.h"
+#include "append.h"
 #include <errno.h>
 
+#define BEGIN_BYTES 40
 #define REMOTE 1 /* wbpf_context.reserved[0]: came from another host; the receiver leaves the breadcrumb */
 
 static bool is_trace(const wbpf_context *context)
@@ -21,8 +22,7 @@ static void breadcrumb(struct writer *w, uint64_t ticks, uint64_t peer, uint64_t
 {
     struct wbpf_breadcrumb_payload payload = {
         .peer_host_id = peer, .edge_span_id = edge, .parent_span_id = parent, .direction = direction};
-    writer_append_at(w, ticks, WBPF_KIND_BREADCRUMB | WBPF_STAMPED, LEVEL_STRUCTURE, 0, &payload,
-                     sizeof payload);
+    append_wanted(w, ticks, WBPF_KIND_BREADCRUMB, LEVEL_STRUCTURE, 0, &payload, sizeof payload);
 }
 
 void wbpf_begin(wbpf_scope *scope, wbpf_schema name, const wbpf_context *parent)
@@ -31,25 +31,31 @@ void wbpf_begin(wbpf_scope *scope, wbpf_schema name, const wbpf_context *parent)
     struct writer *w = writer_here();
     if (UNLIKELY(!w) || !writer_enter(w))
         return;
-    uint64_t ticks = clock_ticks(), parent_span = 0;
-    bool remote = false;
+    uint64_t ticks = clock_ticks(), parent_span = 0, lo, hi;
+    bool remote = false, continued = parent && is_trace(parent);
     scope->outer = w->current;
-    if (parent && is_trace(parent)) {
+    if (continued) {
         w->current = *parent;
         w->current.reserved[0] = 0;
         parent_span = parent->span_id;
         remote = parent->reserved[0] == REMOTE;
+        id_split(parent->trace_id, &lo, &hi);
     } else {
+        lo = writer_random(w);
+        hi = writer_random(w);
         w->current = (wbpf_context){.start_unix_ns = writer_unix_ns(w, ticks), .flags = 1};
-        id_join(w->current.trace_id, writer_random(w), writer_random(w));
+        id_join(w->current.trace_id, lo, hi);
     }
     w->current.span_id = writer_random(w);
     scope->span_id = w->current.span_id;
     scope->active = 1;
-    writer_switch(w);
-    struct wbpf_begin_payload payload = {scope->span_id, parent_span, w->current.start_unix_ns};
-    writer_append_at(w, ticks, WBPF_KIND_BEGIN | WBPF_STAMPED, LEVEL_STRUCTURE, name, &payload,
-                     sizeof payload);
+    switch_to(w, lo, hi);
+    if (LIKELY(LEVEL_STRUCTURE >= load_relaxed(&w->slot->level))) {
+        struct wbpf_begin_payload payload = {scope->span_id, parent_span, w->current.start_unix_ns};
+        if (!continued && LIKELY(free_bytes(w) >= RUN_NEW_BYTES + BEGIN_BYTES))
+            open_new_run(w, lo, hi);
+        append_fixed(w, ticks, WBPF_KIND_BEGIN, LEVEL_STRUCTURE, name, &payload, sizeof payload);
+    }
     if (remote)
         breadcrumb(w, ticks, parent->from_host_id, parent_span, 0, WBPF_DIRECTION_IN);
     writer_leave(w);
@@ -62,9 +68,11 @@ void wbpf_end(wbpf_scope *scope)
         return;
     scope->active = 0;
     if (is_trace(&w->current)) { /* else: a forked child, which took part in nothing */
-        writer_append_at(w, 0, WBPF_KIND_END | WBPF_STAMPED, LEVEL_STRUCTURE, 0, &scope->span_id, 8);
+        append_wanted(w, 0, WBPF_KIND_END, LEVEL_STRUCTURE, 0, &scope->span_id, 8);
+        uint64_t lo, hi;
+        id_split(scope->outer.trace_id, &lo, &hi);
         w->current = scope->outer;
-        writer_switch(w);
+        switch_to(w, lo, hi);
     }
     writer_leave(w);
 }
@@ -75,7 +83,7 @@ void wbpf_end_detached(uint64_t span_id, uint64_t parent_span_id)
     if (UNLIKELY(!w) || !writer_enter(w))
         return;
     if (is_trace(&w->current)) {
-        writer_append_at(w, 0, WBPF_KIND_END | WBPF_STAMPED, LEVEL_STRUCTURE, 0, &span_id, 8);
+        append_wanted(w, 0, WBPF_KIND_END, LEVEL_STRUCTURE, 0, &span_id, 8);
         w->current.span_id = parent_span_id;
         writer_publish(w);
     }
@@ -93,8 +101,7 @@ void wbpf_span_begin(wbpf_scope *scope, wbpf_schema name)
     scope->span_id = writer_random(w);
     scope->active = 1;
     struct wbpf_begin_payload payload = {scope->span_id, w->current.span_id, 0};
-    writer_append_at(w, 0, WBPF_KIND_SPAN_BEGIN | WBPF_STAMPED, WBPF_LEVEL_INFO, name, &payload,
-                     sizeof payload);
+    append_wanted(w, 0, WBPF_KIND_SPAN_BEGIN, WBPF_LEVEL_INFO, name, &payload, sizeof payload);
     w->current.span_id = scope->span_id;
     writer_publish(w);
     writer_leave(w);
@@ -107,7 +114,7 @@ void wbpf_span_end(wbpf_scope *scope)
         return;
     scope->active = 0;
     if (is_trace(&w->current)) {
-        writer_append_at(w, 0, WBPF_KIND_SPAN_END | WBPF_STAMPED, LEVEL_STRUCTURE, 0, &scope->span_id, 8);
+        append_wanted(w, 0, WBPF_KIND_SPAN_END, LEVEL_STRUCTURE, 0, &scope->span_id, 8);
         w->current.span_id = scope->outer.span_id;
         writer_publish(w);
     }

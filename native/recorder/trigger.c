@@ -1,6 +1,6 @@
 /* The verbs: requests to the agent through the segment's trigger slots, which survive the death of either
  * side. */
-#include "internal.h"
+#include "append.h"
 #include <errno.h>
 
 #define MASK_STATE 0xffu
@@ -60,8 +60,7 @@ static void record_trigger(struct writer *w, uint64_t ticks, wbpf_schema name, d
     memcpy(payload, &head, sizeof head);
     if (kept)
         memcpy(payload + sizeof head, laterals, kept * 16);
-    writer_append_at(w, ticks, WBPF_KIND_TRIGGER | WBPF_STAMPED, LEVEL_STRUCTURE, name, payload,
-                     sizeof head + kept * 16);
+    append_wanted(w, ticks, WBPF_KIND_TRIGGER, LEVEL_STRUCTURE, name, payload, sizeof head + kept * 16);
 }
 
 int wbpf_trigger(wbpf_schema name, double value, const uint8_t (*laterals)[16], size_t lateral_count)
