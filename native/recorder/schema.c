@@ -87,6 +87,8 @@ uint32_t schema_add(const struct mapping *map, const struct process *self, const
         entry->schema_id = id;
         entry->text_bytes = (uint32_t)n;
         memcpy(entry + 1, line, (size_t)n);
+        if (map->header->schema_bytes - end - need >= sizeof *entry) /* there may be a dead writer's text */
+            ((struct wbpf_schema_entry *)((uint8_t *)entry + need))->bytes = 0;
         store_release(&entry->bytes, need);
         store_relaxed(&map->header->schema_used, end + need);
     }
