@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.build import build_programs
 from bench.machine import describe_machine, describe_versions
-from bench.recorder import append, lttng, search, space
+from bench.recorder import agent, append, gather, lttng, python_events, search, space
 from bench.recorder.run import Run
 from bench.result import RESULTS, Result, Row
 from wbpf.errors import WbpfError
@@ -24,6 +24,9 @@ PARTS: list[Part] = [
     (lttng.NAMES, lttng.rows),
     (space.NAMES, space.rows),
     (search.NAMES, search.rows),
+    (python_events.NAMES, python_events.rows),
+    (agent.NAMES, agent.rows),
+    (gather.NAMES, gather.rows),
 ]
 
 
@@ -59,7 +62,7 @@ def main() -> int:
     )
     if path:
         Result(machine, versions, options.seed, rows).write(path)
-        print(f"written to {path}; for docs/benchmarks.md: python -m bench.docs")
+        print(f"written to {path}; for docs/benchmarks.md: python -m bench.document")
     return 0
 
 
@@ -86,4 +89,5 @@ def line(row: Row) -> str:
     return f"{text}  [{row.note}]" if row.note else text
 
 
-sys.exit(main())
+if __name__ == "__main__":  # applications are spawned, and import this
+    sys.exit(main())

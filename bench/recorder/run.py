@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,10 +37,20 @@ class Run:
         Raises:
             BenchError: it failed.
         """
-        command = [str(self.programs / name), *map(str, arguments)]
+        return self._lines([str(self.programs / name), *map(str, arguments)])
+
+    def python(self, module: str, *arguments: object) -> list[dict[str, Any]]:
+        """The same for a module.
+
+        Raises:
+            BenchError: it failed.
+        """
+        return self._lines([sys.executable, "-m", module, *map(str, arguments)])
+
+    def _lines(self, command: list[str]) -> list[dict[str, Any]]:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise BenchError(f"'{name}' of the benchmark failed", done.stderr.strip(), " ".join(command))
+            raise BenchError("a program of the benchmark failed", done.stderr.strip(), " ".join(command))
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     @contextmanager
