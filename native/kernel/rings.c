@@ -131,7 +131,7 @@ static int pin(wbpf_rings *rings, const char *path, char *why)
     if (syscall(SYS_bpf, BPF_OBJ_PIN, &attr, sizeof attr) != 0)
         return fail(-errno, why, "the rings can't be pinned");
     rings->pin = strdup(path);
-    if (chmod(path, 0640) != 0)
+    if (chmod(path, 0660) != 0)
         return fail(-errno, why, "the pin's mode can't be set");
     return rings->pin ? 0 : -ENOMEM;
 }

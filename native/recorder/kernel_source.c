@@ -81,7 +81,7 @@ static int fd_of_pin(const wbpf_segment *segment, const char *pin)
 {
     struct stat file, pinned;
     struct statfs fs;
-    union bpf_attr attr = {.pathname = (uintptr_t)pin, .file_flags = BPF_F_RDONLY};
+    union bpf_attr attr = {.pathname = (uintptr_t)pin}; /* a map opened with BPF_F_RDONLY can't be mapped */
     if (statfs(pin, &fs) != 0 || (uint32_t)fs.f_type != BPF_FS || stat(segment->path, &file) != 0 ||
         lstat(pin, &pinned) != 0 || file.st_uid != pinned.st_uid)
         return -ENOENT;

@@ -87,7 +87,7 @@ struct {
 #endif
 
 /* The verifier knows their values. */
-const volatile uint64_t wbpf_ring_mask WBPF_CONSTANT = 4095; /* ring_bytes - 1 */
+const volatile uint64_t wbpf_ring_mask WBPF_CONSTANT = 4096 - WBPF_KERNEL_SLOT_BYTES; /* ring_bytes - that */
 const volatile uint32_t wbpf_weak_order WBPF_CONSTANT = 1; /* stores of a CPU may be seen in another order */
 
 /* ---- schemas ---- */

@@ -20,7 +20,7 @@ from wbpf.bpf.kernel import Object, demand
 from wbpf.envvars import DIR, HOST
 from wbpf.errors import AccessError, BpfError, ConfigError, SegmentError, WbpfError
 from wbpf.records import Schema
-from wbpf.records.layout import KERNEL_MAX_RECORD_BYTES, KERNEL_RING_HEADER
+from wbpf.records.layout import KERNEL_MAX_RECORD_BYTES, KERNEL_RING_HEADER, KERNEL_SLOT_BYTES
 
 LOG = logging.getLogger("wbpf.bpf")
 _RINGS, _PERF_RINGS, _PROCESSES = "wbpf_rings", "wbpf_perf_rings", "wbpf_processes"
@@ -186,7 +186,7 @@ def _load(probe: Object, ring_bytes: int, is_perf: bool) -> None:
         probe.resize_map(_PERF_RINGS, entries=cpus)
     else:
         value_bytes += ring_bytes + KERNEL_MAX_RECORD_BYTES
-        probe.set("wbpf_ring_mask", (ring_bytes - 1).to_bytes(8, "little"))
+        probe.set("wbpf_ring_mask", (ring_bytes - KERNEL_SLOT_BYTES).to_bytes(8, "little"))
         probe.set("wbpf_weak_order", (platform.machine() not in _STRONG_ORDER).to_bytes(4, "little"))
     probe.resize_map(_RINGS, value_bytes=value_bytes, entries=cpus)
     probe.load()
