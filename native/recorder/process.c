@@ -101,21 +101,27 @@ static void fill_slot(struct wbpf_process_slot *slot)
     slot->started_unix_ns = clock_unix_ns();
 }
 
-/* The mapping that keeps the lock, on a byte that nobody has. Two copies of this library in one process have
- * a description each. */
-static int hold_free_byte(int fd, uint32_t count, void **hold, uint32_t *slot)
+static bool take_byte(int fd, uint32_t slot)
+{
+    struct flock lock = byte_lock(slot);
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+/* The mapping that keeps the lock, on a byte that nobody has: of a slot never used, as long as there are any,
+ * so that what the dead have written can still be told from what others write. Two copies of this library in
+ * one process have a description each. */
+static int hold_free_byte(const struct mapping *map, int fd, void **hold, uint32_t *slot)
 {
     *hold = mmap(NULL, HOLD_BYTES, PROT_NONE, MAP_SHARED, fd, 0);
     if (*hold == MAP_FAILED)
         return -errno;
     int error = madvise(*hold, HOLD_BYTES, MADV_DONTFORK) == 0 ? -EUSERS : -errno;
-    for (uint32_t i = 0; error == -EUSERS && i < count; i++) {
-        struct flock lock = byte_lock(i);
-        if (fcntl(fd, F_OFD_SETLK, &lock) != 0)
-            continue;
-        *slot = i;
-        return 0;
-    }
+    for (int used = 0; error == -EUSERS && used < 2; used++)
+        for (uint32_t i = 0; i < map->header->process_count; i++)
+            if ((load_relaxed(&map->processes[i].generation) != 0) == used && take_byte(fd, i)) {
+                *slot = i;
+                return 0;
+            }
     munmap(*hold, HOLD_BYTES);
     return error;
 }
@@ -129,7 +135,7 @@ int process_join(const struct mapping *map, const char *segment_path, struct pro
     *out = (struct process){.segment_path = segment_path, .pid = getpid()};
     if (fstat(fd, &st) == 0 && st.st_uid == geteuid())
         fchmod(fd, 0660); /* as the segment, whatever the umask */
-    int error = hold_free_byte(fd, map->header->process_count, &out->hold, &out->slot);
+    int error = hold_free_byte(map, fd, &out->hold, &out->slot);
     close(fd); /* soon: a fork of another thread in between would keep us alive as long as its child lives */
     if (error)
         return error;
