@@ -5,16 +5,24 @@ Each is recorded, and asks for the trace in which it was noticed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import wbpf
 from wbpf.demo.detector import ServiceTimes
 from wbpf.errors import StaleViewError
 from wbpf.pool import PoolHost, PoolView, Timing, VerifyResult
+from wbpf.records import host_id
 
 
 class Symptoms:
-    """Watches one host's operations on the pool."""
+    """Watches one host's operations on the pool.
 
-    def __init__(self) -> None:
+    Args:
+        hosts: the names of all hosts.
+    """
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self._names = {host_id(name): name for name in hosts}
         self._service_times = ServiceTimes()
         self._fired: set[str] = set()
 
@@ -80,6 +88,7 @@ class Symptoms:
             result=result.name.lower(),
             generation=view.generation,
             seen_generation=seen.generation if seen else 0,
+            writer=self._names.get(seen.writer_host_id, "") if seen else "",
             writer_trace=seen.trace_id.hex() if seen else "",
         )
         self._trigger("stale_read", view.generation - seen.generation if seen else 0)

@@ -36,7 +36,7 @@ class Tasks:
 
     def __init__(self, spec: WorkerSpec, host: PoolHost, tables: Tables) -> None:
         self._hosts, self._names, self._host, self._tables = spec.hosts, spec.names, host, tables
-        self._symptoms = Symptoms()
+        self._symptoms = Symptoms(spec.hosts)
         self._symptoms.warm_up(host)
         self.owners = np.array(spec.owners)
         self.totals = groupby.empty(spec.names)
