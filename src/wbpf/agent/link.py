@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import grpc
 import grpc.aio
 
-from wbpf.wire import COORDINATION, Backoff, Meter
+from wbpf.errors import WbpfError
+from wbpf.wire import COORDINATION, Backoff, Meter, Stream, StreamEnded
 from wbpf.wire import gather_pb2 as pb
+from wbpf.wire.validate import Malformed
 
 LOG = logging.getLogger("wbpf.agent")
-
-Call = grpc.aio.StreamStreamCall[pb.FromAgent, pb.ToAgent]
 
 
 class Ends(Protocol):
@@ -65,62 +64,43 @@ class Link:
         backoff = Backoff()
         complained = ""
         while True:
-            why = "the stream ended"
             try:
                 await self._stream(backoff)
-            except grpc.aio.AioRpcError as error:
-                why = error.details() or error.code().name
-                if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-                    backoff.first_s = (
-                        backoff.ceiling_s / 4
-                    )  # refused as who we are: no hurry to hear it again
+            except StreamEnded as ended:
+                why = ended.details
+                if ended.code is grpc.StatusCode.FAILED_PRECONDITION:
+                    # Refused for who we are: no hurry to hear it again.
+                    backoff.first_s = backoff.ceiling_s / 4
+            except WbpfError as error:
+                why = str(error)
             if self.connected or why != complained:
                 LOG.warning("coordinator is away", extra={"fields": {"address": self._address, "why": why}})
                 complained = why
             self.connected = False
             await asyncio.sleep(backoff.next_s())
 
-    async def _stream(self, backoff: Backoff) -> None:
-        call: Call = COORDINATION["Attend"].stream(self._channel, self._meter)
-        tasks: list[asyncio.Task[None]] = []
+    async def _stream(self, backoff: Backoff) -> NoReturn:
+        stream = COORDINATION["Attend"].stream(self._channel, self._meter)
         try:
-            await call.wait_for_connection()
-            await call.write(pb.FromAgent(hello=self._ends.hello()))
-            first = await self._next(call)
+            await stream.connect()
+            await stream.write(pb.FromAgent(hello=self._ends.hello()))
+            first: pb.ToAgent = await stream.read()
             if first.WhichOneof("body") != "welcome":
-                raise ConnectionError("the coordinator did not say welcome")
+                raise Malformed("the coordinator did not say welcome")
             self._pings.clear()
             self._ends.welcomed(first.welcome)
             LOG.info("coordinator is there", extra={"fields": {"address": self._address}})
             self.connected = True
             backoff.reset()
             self._something.set()
-            tasks = [asyncio.ensure_future(self._read(call)), asyncio.ensure_future(self._write(call))]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await stream.run(self._read(stream), self._write(stream))
+            raise AssertionError("both go on until the stream ends")
         finally:
-            call.cancel()
-            for task in tasks:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
-                    await task
+            stream.cancel()
 
-    @staticmethod
-    async def _next(call: Call) -> pb.ToAgent:
-        message = await call.read()
-        if not isinstance(message, pb.ToAgent):
-            raise grpc.aio.AioRpcError(
-                await call.code(),
-                await call.initial_metadata(),
-                await call.trailing_metadata(),
-                await call.details(),
-            )
-        return message
-
-    async def _read(self, call: Call) -> None:
+    async def _read(self, stream: Stream) -> None:
         while True:
-            message = await self._next(call)
+            message: pb.ToAgent = await stream.read()
             if message.WhichOneof("body") == "ping":
                 pong = pb.Pong(t0_unix_ns=message.ping.t0_unix_ns, t1_unix_ns=self._unix_ns())
                 self._pings.append(pong)
@@ -128,13 +108,13 @@ class Link:
             else:
                 self._ends.handle(message)
 
-    async def _write(self, call: Call) -> None:
+    async def _write(self, stream: Stream) -> None:
         while True:
             await self._something.wait()
             self._something.clear()
             while self._pings:
                 pong = self._pings.pop()
                 pong.t2_unix_ns = self._unix_ns()
-                await call.write(pb.FromAgent(pong=pong))
+                await stream.write(pb.FromAgent(pong=pong))
             for message in self._ends.messages():
-                await call.write(message)
+                await stream.write(message)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import grpc
 import grpc.aio
 
 from wbpf.agent.delivery import Delivery
-from wbpf.wire import COLLECTION, Backoff, Meter
+from wbpf.wire import COLLECTION, Backoff, Meter, Stream, StreamEnded
 from wbpf.wire import gather_pb2 as pb
 
 LOG = logging.getLogger("wbpf.agent")
 #: After so many refusals without an acknowledgement the first message is given up.
 REFUSALS_MOST = 3
-
-Call = grpc.aio.StreamStreamCall[pb.Delivery, pb.Acknowledged]
 
 
 class Shipping:
@@ -56,12 +54,11 @@ class Shipping:
         """Stream, for ever."""
         backoff = Backoff()
         while True:
-            why = "the stream ended"
             try:
                 await self._stream(backoff)
-            except grpc.aio.AioRpcError as error:
-                why = error.details() or error.code().name
-                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            except StreamEnded as ended:
+                why = ended.details
+                if ended.code is grpc.StatusCode.INVALID_ARGUMENT:
                     self._refuse(why)
             if self.connected or backoff.tries == 0:
                 LOG.warning("collector is away", extra={"fields": {"address": self._address, "why": why}})
@@ -78,44 +75,31 @@ class Shipping:
             LOG.error("the collector refuses a delivery", extra={"fields": {"pieces": count, "why": why}})
             self._acknowledged()
 
-    async def _stream(self, backoff: Backoff) -> None:
-        call: Call = COLLECTION["Deliver"].stream(self._channel, self._meter)
-        tasks: list[asyncio.Task[None]] = []
+    async def _stream(self, backoff: Backoff) -> NoReturn:
+        stream = COLLECTION["Deliver"].stream(self._channel, self._meter)
         try:
-            await call.wait_for_connection()
+            await stream.connect()
             self._delivery.connected()
             if not self.connected:
                 LOG.info("collector is there", extra={"fields": {"address": self._address}})
             self.connected = True
             backoff.reset()
             self._something.set()
-            tasks = [asyncio.ensure_future(self._read(call)), asyncio.ensure_future(self._write(call))]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await stream.run(self._read(stream), self._write(stream))
+            raise AssertionError("both go on until the stream ends")
         finally:
-            call.cancel()
-            for task in tasks:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
-                    await task
+            stream.cancel()
 
-    async def _read(self, call: Call) -> None:
+    async def _read(self, stream: Stream) -> None:
         while True:
-            answer = await call.read()
-            if not isinstance(answer, pb.Acknowledged):
-                code = await call.code()
-                details = await call.details()
-                raise grpc.aio.AioRpcError(
-                    code, await call.initial_metadata(), await call.trailing_metadata(), details
-                )
+            answer: pb.Acknowledged = await stream.read()
             self._delivery.acknowledge(answer.sequence)
             self._something.set()
             self._acknowledged()
 
-    async def _write(self, call: Call) -> None:
+    async def _write(self, stream: Stream) -> None:
         while True:
             await self._something.wait()
             self._something.clear()
             while (message := self._delivery.next_message(time.monotonic())) is not None:
-                await call.write(message)
+                await stream.write(message)

@@ -29,7 +29,7 @@ class AdmissionSpec:
     Args:
         in_flight_most: gathers open at one time.
         rate_most: gathers a second; 0: as many as are managed.
-        lag_s: work older than this is a sign of overload.
+        lag_s: work older than this, and for as long as this, is a sign of overload.
     """
 
     in_flight_most: int = 4096
@@ -73,6 +73,7 @@ class Admission:
         self._admitted_rate = 0.0
         self._controlled_s: float | None = None
         self._decreased_s = 0.0
+        self._lagging_s = float("inf")  # since when there is a lag
 
     def place(self, trace_id: bytes) -> float:
         """Where a trace id stands between 0 and 1."""
@@ -133,7 +134,10 @@ class Admission:
     def _adapt(self, now_s: float, lag_s: float, in_flight: int) -> None:
         limit = self.spec.rate_most or None
         offered = sum(share.offered_rate for share in self.shares.values())
-        if lag_s > self.spec.lag_s or in_flight > 0.8 * self.spec.in_flight_most:
+        if lag_s <= self.spec.lag_s:
+            self._lagging_s = now_s
+        lagging = now_s - self._lagging_s > self.spec.lag_s
+        if lagging or in_flight > 0.8 * self.spec.in_flight_most:
             # What was managed lately is the best guess of what can be; not twice for the same queue.
             if now_s - self._decreased_s > 2 * self.spec.lag_s:
                 self._decreased_s = now_s

@@ -29,6 +29,8 @@ SETTLED_MOST = 32_768
 #: Traces with a level of their own, told to hosts that come later: as many as a segment holds.
 LEVELS_MOST = 32
 WATCHING_MOST = 100_000
+#: So many gathers have to wait for daemons before that is called overload.
+LAGGING_LEAST = 32
 #: How often a gather past its limit is looked at again.
 RECHECK_S = 0.5
 
@@ -61,6 +63,7 @@ class Coordination:
         self.admission = Admission(spec.admission)
         self.to_store: dict[int, tuple[int, Conclusion]] = {}
         self.counts: Counter[str] = Counter()
+        self.collector_away = False
         self.on_stored: Callable[[Gather], None] = lambda gather: None
         self._wake = wake
         self._next_number = 1
@@ -154,6 +157,9 @@ class Coordination:
         if host.outbox is outbox:
             host.outbox = None
             host.left_unix_ns = self.clock.unix_ns()
+            for gather in self._open.values():
+                if host.host_id in gather.parts:
+                    self._lagging.pop(gather.number, None)
 
     def heard(self, host: Host) -> None:
         """Something came from an agent."""
@@ -203,7 +209,8 @@ class Coordination:
         gather.fires[fire.fire_id] = host.host_id
         self._fires[fire.fire_id] = gather
         gather.start_unix_ns = gather.start_unix_ns or fire.start_unix_ns
-        self._ask(gather, host.host_id, now, named=True)
+        self._ask(gather, host.host_id, now, named=False)
+        gather.parts[host.host_id].fired = True
         host.outbox.admit(fire.fire_id)
         self._join(gather, laterals, host.host_id, now)
         if gather.conclusion is not None:
@@ -281,7 +288,7 @@ class Coordination:
             if trace_id not in self._by_trace:
                 lateral = self._start(trace_id, gather.trigger, group, now)
                 lateral.primary = False
-                self._ask(lateral, host_id, now, named=True)
+                self._ask(lateral, host_id, now, named=False)
         if joined:
             self._review(gather, now)
 
@@ -474,8 +481,13 @@ class Coordination:
             self.admission.control(now, self.lag_s(now), len(self._open))
 
     def lag_s(self, now: float) -> float:
-        """How long the oldest gather has been waiting for a daemon that works."""
-        return max((now - since for since in islice(self._lagging.values(), 1)), default=0.0)
+        """How long the oldest gather has been waiting for a daemon that works; 0 for a few gathers.
+
+        A collector that is away is no sign of overload: what it missed is stored when it is back.
+        """
+        if self.collector_away or len(self._lagging) < LAGGING_LEAST:
+            return 0.0
+        return now - next(iter(self._lagging.values()))
 
     def _check(self, gather: Gather, now: float) -> None:
         """A gather's time is over, unless it was given more since."""

@@ -20,7 +20,8 @@ class Part:
     """What one host has told of one trace.
 
     Args:
-        named: a trigger or a breadcrumb says that the trace was there; else it was asked as all hosts were.
+        named: a breadcrumb says that the trace was there.
+        fired: a trigger fired there, so the trace may well have been.
         asked_s: when it was asked, by the coordinator's monotonic clock.
         told_s: when it last told something new.
         incarnation: of the host when it last answered.
@@ -29,6 +30,7 @@ class Part:
     host_id: int
     named: bool
     asked_s: float
+    fired: bool = False
     answered: bool = False
     told_s: float = 0.0
     incarnation: int = 0

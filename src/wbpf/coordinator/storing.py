@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from itertools import islice
+from typing import NoReturn
 
 import grpc
 import grpc.aio
 
 from wbpf.coordinator.coordination import Coordination
 from wbpf.records import Conclusion, Status
-from wbpf.wire import COLLECTION, Backoff, Meter
+from wbpf.wire import COLLECTION, Backoff, Meter, Stream, StreamEnded
 from wbpf.wire import gather_pb2 as pb
 
 LOG = logging.getLogger("wbpf.coordinator")
@@ -57,9 +57,6 @@ def to_wire(conclusion: Conclusion) -> pb.WireConclusion:
     )
 
 
-Call = grpc.aio.StreamStreamCall[pb.Conclusions, pb.Acknowledged]
-
-
 class Storing:
     """The stream of conclusions. Call `wake` when there are new ones in `coordination.to_store`."""
 
@@ -86,16 +83,15 @@ class Storing:
         """Keep a stream to the collector, for ever."""
         backoff = Backoff()
         while True:
-            why = "the stream ended"
             try:
                 await self._stream(backoff)
-            except grpc.aio.AioRpcError as error:
-                why = error.details() or error.code().name
-                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            except StreamEnded as ended:
+                why = ended.details
+                if ended.code is grpc.StatusCode.INVALID_ARGUMENT:
                     self._refuse(why)
             if self.connected or backoff.tries == 0:
                 LOG.warning("collector is away", extra={"fields": {"address": self._address, "why": why}})
-            self.connected = False
+            self.connected, self._coordination.collector_away = False, True
             self._send_again()
             await asyncio.sleep(backoff.next_s())
 
@@ -117,38 +113,24 @@ class Storing:
                 self._coordination.store_again(number, version)
         self._open.clear()
 
-    async def _stream(self, backoff: Backoff) -> None:
-        call: Call = COLLECTION["Conclude"].stream(self._channel, self._meter)
-        tasks: list[asyncio.Task[None]] = []
+    async def _stream(self, backoff: Backoff) -> NoReturn:
+        stream = COLLECTION["Conclude"].stream(self._channel, self._meter)
         try:
-            await call.wait_for_connection()
+            await stream.connect()
             if not self.connected:
                 LOG.info("collector is there", extra={"fields": {"address": self._address}})
-            self.connected = True
+            self.connected, self._coordination.collector_away = True, False
             backoff.reset()
             self._something.set()
-            tasks = [asyncio.ensure_future(self._read(call)), asyncio.ensure_future(self._write(call))]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await stream.run(self._read(stream), self._write(stream))
+            raise AssertionError("both go on until the stream ends")
         finally:
-            call.cancel()
-            for task in tasks:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
-                    await task
+            stream.cancel()
 
-    async def _read(self, call: Call) -> None:
+    async def _read(self, stream: Stream) -> None:
         acknowledged = 0
         while True:
-            answer = await call.read()
-            if not isinstance(answer, pb.Acknowledged):
-                raise grpc.aio.AioRpcError(
-                    await call.code(),
-                    await call.initial_metadata(),
-                    await call.trailing_metadata(),
-                    await call.details(),
-                )
+            answer: pb.Acknowledged = await stream.read()
             while acknowledged < answer.sequence and self._open:
                 acknowledged += 1
                 self._refusals = 0
@@ -156,7 +138,7 @@ class Storing:
                     self._coordination.stored(number, version)
             self._something.set()
 
-    async def _write(self, call: Call) -> None:
+    async def _write(self, stream: Stream) -> None:
         waiting = self._coordination.to_store
         while True:
             await self._something.wait()
@@ -168,4 +150,4 @@ class Storing:
                     del waiting[number]
                 self._open.append([(number, version) for number, (version, _) in taken])
                 message = pb.Conclusions(conclusions=[to_wire(conclusion) for _, (_, conclusion) in taken])
-                await call.write(message)
+                await stream.write(message)

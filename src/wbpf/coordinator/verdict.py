@@ -67,7 +67,7 @@ def _is_missed(gather: Gather, edge: int, hosts: Hosts, now_s: float) -> bool:
 def conclude(gather: Gather, hosts: Hosts, patience: Patience, now_s: float, now_unix_ns: int) -> Conclusion:
     """Say how the gather ended, or stands."""
     parts = list(gather.parts.values())
-    have = [part for part in parts if part.records or part.named]
+    have = [part for part in parts if part.records or part.named or _may_have_had(gather, part, hosts, now_s)]
     if not any(part.records for part in parts):
         have = parts
     judged = [_judge(gather, part, hosts, patience, now_s) for part in have]
@@ -83,6 +83,11 @@ def conclude(gather: Gather, hosts: Hosts, patience: Patience, now_s: float, now
         hosts=judged,
         concluded_unix_ns=now_unix_ns,
     )
+
+
+def _may_have_had(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> bool:
+    """Where a trigger fired the trace probably was, unless the host can say that it was not."""
+    return part.fired and not (part.answered and not _lost(gather, part, hosts, now_s))
 
 
 def same_findings(a: Conclusion, b: Conclusion) -> bool:

@@ -6,6 +6,7 @@ from wbpf.wire.client import Client
 from wbpf.wire.daemon import Daemon
 from wbpf.wire.meter import GATHERING, Meter, gathering_bytes
 from wbpf.wire.methods import COLLECTION, COORDINATION, Method, handlers
+from wbpf.wire.stream import Stream, StreamEnded
 
 #: Both ends of a stream say which protocol they speak; another one is refused.
 PROTOCOL = 1
@@ -24,6 +25,8 @@ __all__ = [
     "Daemon",
     "Meter",
     "Method",
+    "Stream",
+    "StreamEnded",
     "TlsSpec",
     "connect",
     "gathering_bytes",

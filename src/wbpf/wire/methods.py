@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from wbpf.wire import gather_pb2 as pb
 from wbpf.wire import status_pb2
 from wbpf.wire.meter import Meter
+from wbpf.wire.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Method:
     def path(self) -> str:
         return f"/{self.service}/{self.name}"
 
-    def stream(self, channel: grpc.aio.Channel, meter: Meter) -> grpc.aio.StreamStreamCall[Any, Any]:
+    def stream(self, channel: grpc.aio.Channel, meter: Meter) -> Stream:
         """Open a stream of this method."""
         call = channel.stream_stream(
             self.path,
             request_serializer=meter.serializer(self.request_kind),
             response_deserializer=meter.deserializer(self.response, self.response_kind),
         )
-        return call()
+        return Stream(call())
 
     async def call(
         self, channel: grpc.aio.Channel, request: Message, timeout_s: float, meter: Meter | None = None

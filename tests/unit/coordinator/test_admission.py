@@ -31,7 +31,8 @@ class Load:
     """Triggers at fixed rates, served at a fixed rate, first come first served."""
 
     def __init__(self, offered: dict[str, tuple[float, float]], service_rate: float) -> None:
-        self.admission = Admission(AdmissionSpec())
+        self.admission = Admission(AdmissionSpec(), key=bytes(16))
+        self.due: dict[str, float] = {}
         self.offered = offered
         self.service_rate = service_rate
         self.waiting: list[tuple[float, str]] = []
@@ -44,7 +45,9 @@ class Load:
         for _ in range(int(seconds / step_s)):
             self.now_s += step_s
             for name, (rate, weight) in self.offered.items():
-                for _ in range(int(rate * step_s + self.rng.random())):
+                due = self.due.get(name, 0.0) + rate * step_s
+                self.due[name] = due % 1
+                for _ in range(int(due)):
                     trace_id = self.rng.randbytes(16)
                     if self.admission.admit(name, weight, trace_id, 1, len(self.waiting)):
                         self.waiting.append((self.now_s, name))
