@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from threading import RLock
 from typing import Any
 from urllib.parse import quote
 
-from wbpf.errors import StoreError
+from wbpf.errors import AccessError, StoreError
 from wbpf.store.tables import APPLICATION_ID, TABLES, VERSION
 
 Rows = list[tuple[Any, ...]]
@@ -18,11 +20,18 @@ Rows = list[tuple[Any, ...]]
 _BUSY_S = 5.0
 
 
+def default_path() -> Path:
+    """Where the store is if nobody says otherwise: `traces.db` in the user's state directory (XDG)."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(state) / "wbpf/traces.db"
+
+
 class Database:
     """One connection, which threads may share. Its transactions nest; the outermost one commits.
 
     Raises:
         StoreError: there is no such file, it is no store, or of a later version.
+        AccessError: this user may not read it.
     """
 
     def __init__(self, path: Path, readonly: bool = False) -> None:
@@ -40,12 +49,7 @@ class Database:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        if self.readonly and not self.path.exists():
-            raise StoreError(
-                f"no store at {self.path}",
-                "there is no such file",
-                "start `wbpf up`, or name another --store",
-            )
+        self._check_access()
         mode = "ro" if self.readonly else "rwc"
         return sqlite3.connect(
             f"file:{quote(str(self.path.absolute()))}?mode={mode}",
@@ -54,6 +58,25 @@ class Database:
             check_same_thread=False,
             uri=True,
         )
+
+    def _check_access(self) -> None:
+        hint = "run as its owner, or name another --store"
+        try:
+            self.path.stat()
+        except PermissionError as error:
+            raise AccessError(
+                f"the store {self.path} can't be opened", "this user may not look into its folder", hint
+            ) from error
+        except OSError as error:
+            if self.readonly:
+                raise StoreError(
+                    f"no store at {self.path}",
+                    "there is no such file",
+                    "start `wbpf up`, or name another --store",
+                ) from error
+        else:
+            if not os.access(self.path, os.R_OK, effective_ids=True):
+                raise AccessError(f"the store {self.path} can't be opened", "this user may not read it", hint)
 
     def _prepare(self) -> None:
         run = self._connection.execute
@@ -130,6 +153,11 @@ class Database:
     def close(self) -> None:
         with self._lock, self.errors("closed"):
             self._connection.close()
+
+    def list_hint(self) -> str:
+        """What to try if a trace is not here."""
+        there = "" if self.path == default_path() else f" --store {shlex.quote(str(self.path))}"
+        return f"list them with `wbpf traces list{there}`"
 
     @contextmanager
     def errors(self, verb: str) -> Iterator[None]:

@@ -66,6 +66,17 @@ _TRACE = """
 """
 # Of one group, the trace that was triggered comes before those that were gathered with it.
 _NEWEST = "time_unix_ns DESC, length(laterals) DESC, trace_id"
+# Before the conclusion there are no parts, but there may be pieces.
+_ON_HOST = """
+    trace_id IN (
+        SELECT trace_id FROM parts WHERE name = ?
+        UNION ALL
+        SELECT trace_id FROM traces WHERE concluded_unix_ns = 0 AND EXISTS (
+            SELECT 1 FROM pieces JOIN segments USING (segment_id) JOIN hosts USING (host_id, incarnation)
+            WHERE pieces.trace_id = traces.trace_id AND hosts.name = ?
+        )
+    )
+"""
 _PART = "name, host_id, incarnation, p.status, reasons, offset_ns, uncertainty_ns, records, bytes"
 
 
@@ -82,13 +93,13 @@ def summaries(
     for condition, value in (
         ("trigger_name = ?", trigger),
         ("status = ?", status),
-        ("trace_id IN (SELECT trace_id FROM parts WHERE name = ?)", host),
+        (_ON_HOST, host),
         ("time_unix_ns >= ?", since),
         ("group_id = ?", group),
     ):
         if value is not None:
             where.append(condition)
-            values.append(value)
+            values += [value] * condition.count("?")
     rows = database.rows(
         f"""
         WITH t AS (
@@ -166,7 +177,9 @@ def find(database: Database, prefix: str) -> bytes:
         return bytes(rows[0][0])
     text = prefix.lower()
     if not text or len(text) > 32 or set(text) - set("0123456789abcdef"):
-        raise StoreError(f"no trace {prefix!r}", "an id is up to 32 hex digits, or `latest`", _LIST)
+        raise StoreError(
+            f"no trace {prefix!r}", "an id is up to 32 hex digits, or `latest`", database.list_hint()
+        )
     rows = database.rows(
         "SELECT trace_id FROM traces WHERE trace_id BETWEEN ? AND ? LIMIT 6",
         (bytes.fromhex(text.ljust(32, "0")), bytes.fromhex(text.ljust(32, "f"))),
@@ -188,11 +201,10 @@ def find(database: Database, prefix: str) -> bytes:
     near = get_close_matches(text, [trace_id[: len(text)] for trace_id in known], n=1, cutoff=0.7)
     meant = next((f"; did you mean {t}?" for t in known if near and t.startswith(near[0])), "")
     raise StoreError(
-        f"no trace {prefix!r}", f"the store {database.path} has none that begins so{meant}", _LIST
+        f"no trace {prefix!r}",
+        f"the store {database.path} has none that begins so{meant}",
+        database.list_hint(),
     )
-
-
-_LIST = "list them with `wbpf traces list`"
 
 
 def load(database: Database, trace_id: bytes) -> Trace:
@@ -215,7 +227,9 @@ def _conclusion(database: Database, trace_id: bytes) -> Conclusion | None:
         (trace_id,),
     )
     if not rows:
-        raise StoreError(f"no trace {trace_id.hex()!r}", f"the store {database.path} has none", _LIST)
+        raise StoreError(
+            f"no trace {trace_id.hex()!r}", f"the store {database.path} has none", database.list_hint()
+        )
     summary = _summary(rows)
     if not summary.concluded_unix_ns:
         return None

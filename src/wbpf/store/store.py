@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,12 +12,6 @@ from wbpf.records import Calibration, Conclusion, HostInfo, Piece, ProcessInfo, 
 from wbpf.store import reading, retention, writing
 from wbpf.store.database import Database
 from wbpf.store.reading import TraceSummary
-
-
-def default_path() -> Path:
-    """Where the store is if nobody says otherwise: `traces.db` in the user's state directory (XDG)."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(state) / "wbpf/traces.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +53,7 @@ class Store:
 
         Raises:
             StoreError: it can't be opened, is no store, or was made by a later version.
+            AccessError: this user may not read it.
         """
         return cls(Database(Path(path), readonly))
 

@@ -5,11 +5,13 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.unit.store.filling import fill
-from wbpf.errors import StoreError
+from tests.unit.store.rights import shut_out
+from wbpf.errors import AccessError, StoreError
 from wbpf.store import Store, database
 
 
@@ -22,6 +24,36 @@ def test_a_reader_needs_a_store(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="check that its folder exists"):
         Store.open(tmp_path / "none" / "traces.db")
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, readonly: bool) -> None:
+    path = tmp_path / "traces.db"
+    Store.open(path).close()
+    with shut_out(tmp_path), pytest.raises(AccessError, match="may not look into its folder"):
+        Store.open(path, readonly)
+
+
+def test_a_store_that_may_not_be_read() -> None:
+    with TemporaryDirectory() as folder:  # the folders around tmp_path are the user's own
+        path = Path(folder, "traces.db")
+        Store.open(path).close()
+        Path(folder).chmod(0o755)
+        with shut_out(path), pytest.raises(AccessError, match="may not read it"):
+            Store.open(path, readonly=True)
+
+
+def test_hints_keep_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "wbpf" / "traces.db"
+    path.parent.mkdir()
+    with Store.open(path) as store:
+        for find in (lambda: store.find("ab"), lambda: store.find("xyz"), lambda: store.trace(bytes(16))):
+            with pytest.raises(StoreError, match=rf"`wbpf traces list --store {path}`"):
+                find()
+            with monkeypatch.context() as default:
+                default.setenv("XDG_STATE_HOME", str(tmp_path))
+                with pytest.raises(StoreError, match="`wbpf traces list`"):
+                    find()
 
 
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:

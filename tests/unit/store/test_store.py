@@ -63,6 +63,15 @@ def test_a_trace_is_open_until_it_is_concluded(store: Store) -> None:
     assert store.stats().open_gathers == 0
 
 
+def test_an_open_trace_is_found_by_the_hosts_of_its_pieces(store: Store) -> None:
+    put_sources(store, sources())
+    assert [s.trace_id for s in store.traces(host="host2")] == [TRACE_ID]
+    assert list(store.traces(host="host9")) == []
+    # From here on the conclusion says who took part.
+    store.conclude(conclusion(part("host1")))
+    assert list(store.traces(host="host2")) == []
+
+
 def test_a_later_conclusion_replaces_the_earlier_one(store: Store) -> None:
     store.conclude(conclusion(part("host1", Status.PARTIAL, "host2 did not answer"), part("host2")))
     assert store.trace(TRACE_ID).status == Status.PARTIAL
