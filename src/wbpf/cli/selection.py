@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from wbpf.cli.output import note
 from wbpf.errors import ConfigError
 from wbpf.records import Status
 from wbpf.store import Store, TraceSummary, default_path
@@ -69,6 +71,13 @@ class Filters:
         since = None if self.since is None else parse_since(self.since)
         return store.traces(self.limit, trigger=self.trigger, host=self.host, status=self.status, since=since)
 
+    def left_nothing(self, store: Store) -> str:
+        """Why there are no traces."""
+        there = sum(store.stats().traces.values())
+        if there and self.any():
+            return f"no traces: the filters left none of {there}"
+        return "no traces: a trigger that fires, or `wbpf dump ID`, brings one here"
+
 
 def chosen_ids(store: Store, ids: Sequence[str], filters: Filters, everything: bool) -> list[bytes]:
     """The traces that a command was given, by ids or by filters.
@@ -84,7 +93,10 @@ def chosen_ids(store: Store, ids: Sequence[str], filters: Filters, everything: b
         raise ConfigError("no trace was named", "", "give ids, filters as --trigger NAME, or --all")
     if ids:
         return list(dict.fromkeys(store.find(text) for text in ids))
-    return [summary.trace_id for summary in filters.select(store)]
+    chosen = [summary.trace_id for summary in filters.select(store)]
+    if not chosen:
+        note(filters.left_nothing(store))
+    return chosen
 
 
 def parse_since(text: str) -> int:
@@ -111,4 +123,4 @@ def opened(path: Path | None, readonly: bool = True) -> Iterator[Store]:
 
 def same_store(command: str, path: Path | None) -> str:
     """A command line for the same store."""
-    return f"{command} --store {path}" if path else command
+    return f"{command} --store {shlex.quote(str(path))}" if path else command

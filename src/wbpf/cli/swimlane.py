@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -57,7 +58,9 @@ def _header(trace: Trace, width: int) -> Iterator[Text]:
     yield Text.assemble("trace ", (trace.id, "bold"), "  ", (str(trace.status), style))
     trigger = trace.trigger
     if trigger is not None:
-        said = f" = {trigger.value:.6g} on {visible(trigger.host)} at {moment(trigger.time_unix_ns)}"
+        said = "" if math.isnan(trigger.value) else f" = {trigger.value:.6g}"
+        said += f" on {visible(trigger.host)}" if trigger.host else ""
+        said += f" at {moment(trigger.time_unix_ns)}" if trigger.time_unix_ns > 0 else ""
         yield Text.assemble("trigger ", (visible(trigger.name), "bold"), said)
     if trace.laterals:
         yield from _indented(f"gathered with {', '.join(i.hex()[:12] for i in trace.laterals)}", "", 0, width)
@@ -181,8 +184,10 @@ class _Picture:
         edge = self._edges.get(record.parent_span_id) if record.kind == Kind.BEGIN else None
         rest = [fields_text(span.attributes)]
         if edge is not None and edge.sent is not None:
-            on_the_way = duration(record.time_unix_ns - edge.sent.time_unix_ns)
-            rest.append(f"from {visible(edge.from_host)}, {on_the_way} on the way")
+            way_ns = record.time_unix_ns - edge.sent.time_unix_ns
+            # Zero is how far clocks are moved to put causes first; no way between hosts is that short.
+            on_the_way = f", {duration(way_ns)} on the way" if way_ns > 0 else ""
+            rest.append(f"from {visible(edge.from_host)}{on_the_way}")
         if span.end_unix_ns is None:
             rest.append("(its end is not in the trace)")
         else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Annotated, Any
@@ -55,12 +57,18 @@ def _host_list(hosts: Iterable[dict[str, Any]]) -> str:
     return ",".join(f"{host['name']}{_MARKS[host['status']]}" for host in hosts)
 
 
+def _value(value: float | str) -> str:
+    if isinstance(value, str):
+        return "-" if value == "NaN" else value
+    return f"{value:.6g}"
+
+
 _COLUMNS = (
     Column("trace_id", text=lambda value: value[:SHORT]),
     Column("time_unix_ns", shown=False, right=True),
     Column("time"),
     Column("trigger"),
-    Column("value", right=True, text=lambda value: f"{value:.6g}" if isinstance(value, float) else value),
+    Column("value", right=True, text=_value),
     Column("trigger_host", shown=False),
     Column("status", style=lambda value: STATUS_STYLES[value]),
     Column("hosts", text=_host_list),
@@ -86,12 +94,33 @@ def list_traces(
 ) -> None:
     """List traces, newest first. Among the hosts, `!` marks partial ones and `?` unknown ones."""
     with opened(store) as traces:
-        rows = [_row(summary) for summary in Filters(trigger, host, status, since, limit).select(traces)]
+        filters = Filters(trigger, host, status, since, limit)
+        rows = [
+            _row(summary if summary.concluded_unix_ns else _gathered(traces, summary))
+            for summary in filters.select(traces)
+        ]
+        nothing = "" if rows else filters.left_nothing(traces)
     print_rows(rows, _COLUMNS, output, fields, sort)
     if rows:
         print_next(same_store(f"wbpf traces show {rows[0]['trace_id'][:SHORT]}", store))
     else:
-        note("no traces: a trigger that fires, or `wbpf dump ID`, brings one here")
+        note(nothing)
+
+
+def _gathered(store: Store, summary: TraceSummary) -> TraceSummary:
+    """A trace whose gathering has not concluded: what its pieces say."""
+    trace = store.trace(summary.trace_id)
+    trigger = trace.trigger
+    return replace(
+        summary,
+        trigger_name=trigger.name if trigger else "",
+        trigger_value=trigger.value if trigger else math.nan,
+        trigger_host=trigger.host if trigger else "",
+        laterals=trace.laterals,
+        hosts=tuple(trace.hosts),
+        records=sum(part.records for part in trace.hosts),
+        bytes=sum(part.bytes for part in trace.hosts),
+    )
 
 
 def _row(summary: TraceSummary) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from tests.unit.cli.golden import assert_golden
 from tests.unit.cli.pooling import pooled
 from tests.unit.export.tracing import TRACE_ID, awkward, plain
 from tests.unit.records.building import SegmentWriter
-from tests.unit.records.cluster import conclusion, part, sources
+from tests.unit.records.cluster import conclusion, part, sources, trace
 from wbpf.cli.swimlane import Notes, render
 from wbpf.records import Record, Trace, assemble
 
@@ -108,6 +109,23 @@ def test_more_hosts_than_fit_do_not_break_it() -> None:
         segment.run(TRACE_ID).begin(i + 1, 0, i * 10, "work").end(i + 1, i * 10 + 500).done()
     text = drawn(assemble(TRACE_ID, [s.source() for s in segments], conclusion(*parts)), 80)
     assert text.count("work") == 40
+
+
+def test_a_trigger_says_what_is_known_of_it() -> None:
+    def said(**known: object) -> str:
+        concluded = replace(conclusion(part("host1")), **known)  # type: ignore[arg-type]
+        return drawn(assemble(TRACE_ID, [], concluded), 100).splitlines()[1]
+
+    assert said(trigger_value=0.0) == "trigger slow = 0 on host1 at 2025-10-09T08:53:20.000095Z"
+    assert said(trigger_host="") == "trigger slow = 12.5 at 2025-10-09T08:53:20.000095Z"
+    assert said(trigger_host="", trigger_value=math.nan, fired_unix_ns=0) == "trigger slow"
+
+
+@pytest.mark.parametrize(("skew_ns", "said"), [(0, "from host1, 5.00 µs on"), (-40_000, "from host1 (")])
+def test_a_way_that_clocks_were_moved_over_is_no_measurement(skew_ns: int, said: str) -> None:
+    text = drawn(trace(skew_ns), 120)
+    assert said in text and " 0 ns on the way" not in text
+    assert ("to put causes first" in text) == bool(skew_ns)
 
 
 def test_a_trace_without_records_has_its_header() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import subprocess
@@ -16,10 +17,11 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace as PerfettoT
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.golden import assert_golden
 from tests.unit.records.building import EPOCH_NS
-from tests.unit.records.cluster import LATERAL, TRACE_ID, conclusion
-from tests.unit.store.filling import fill
+from tests.unit.records.cluster import LATERAL, TRACE_ID, conclusion, sources
+from tests.unit.store.filling import fill, put_sources
+from tests.unit.store.rights import shut_out
 from wbpf.cli.selection import parse_since
-from wbpf.errors import ConfigError, StoreError
+from wbpf.errors import AccessError, ConfigError, StoreError
 from wbpf.store import Store
 
 ID, LATERAL_ID, OLD_ID = TRACE_ID.hex(), LATERAL.hex(), "ab" * 16
@@ -81,6 +83,40 @@ def test_list_filters_and_sorts(run: Run, store: Path, options: list[str], expec
     assert (ran.status, ids(ran.out)) == (0, expected)
 
 
+def test_a_trace_that_is_not_concluded_shows_what_its_pieces_say(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "open.db"
+    with Store.open(path) as opened:
+        put_sources(opened, sources())
+    (row,) = json.loads(run("traces", "list", "--store", path, "-o", "json").out)
+    shown = json.loads(run("traces", "show", "latest", "--store", path, "-o", "json").out)
+    assert (row["trigger"], row["value"], row["trigger_host"]) == ("slow", 12.5, "host1")
+    assert [host["name"] for host in row["hosts"]] == ["host1", "host2", "host3"]
+    assert row["records"] == len(shown["records"]) == sum(host["records"] for host in row["hosts"]) > 0
+    assert row["concluded_unix_ns"] is None and row["laterals"] == [LATERAL_ID]
+    listed = run("traces", "list", "--store", path, "--host", "host2").out.splitlines()[1]
+    assert "slow" in listed and "host1?,host2?,host3?" in listed
+
+
+def test_a_value_that_is_none_is_a_dash(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "open.db"
+    with Store.open(path) as opened:
+        fill(opened, ["77"])
+        opened.conclude(replace(conclusion(), trigger_value=math.nan))
+    listed = run("traces", "list", "--store", path, "--fields", "value").out
+    assert [line.strip() for line in listed.splitlines()] == ["VALUE", "-", "12.5"]
+
+
+def test_filters_that_leave_nothing_say_of_how_many(store: Path, tmp_path: Path) -> None:
+    assert "the filters left none of 3" in on_terminal("traces", "list", "--store", store, "--trigger", "x")
+    assert "the filters left none of 3" in on_terminal(
+        "traces", "delete", "--yes", "--store", store, "--trigger", "x"
+    )
+    Store.open(tmp_path / "empty.db").close()
+    for options in ([], ["--trigger", "x"]):
+        said = on_terminal("traces", "list", "--store", tmp_path / "empty.db", *options)
+        assert "no traces: a trigger that fires" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -99,6 +135,13 @@ def test_a_store_that_is_not_there(run: Run, tmp_path: Path, monkeypatch: pytest
     assert ran.status == StoreError.exit_code and "no store at" in ran.err
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert str(tmp_path / "wbpf/traces.db") in run("traces", "list").err
+
+
+def test_a_store_in_a_folder_of_somebody_else(run: Run, store: Path) -> None:
+    with shut_out(store.parent):
+        ran = run("traces", "list", "--store", store)
+    assert ran.status == AccessError.exit_code == 3
+    assert f"the store {store} can't be opened" in ran.err and "try: " in ran.err
 
 
 def test_since_takes_spans_and_moments() -> None:
