@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 from rich import box
 from rich.table import Table
 
@@ -77,15 +81,24 @@ def troubles(result: DemoResult) -> list[str]:
     return said
 
 
+def command() -> str:
+    """How a shell finds `wbpf`: by its path if the environment that it is in is not active."""
+    here = Path(sys.executable).with_name("wbpf")
+    if shutil.which("wbpf") or not here.exists():
+        return "wbpf"
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+
+
 def next_commands(result: DemoResult) -> list[str]:
     """What to type next."""
     store = result.spec.store
-    commands = [f"wbpf traces list --store {store}"]
+    wbpf = command()
+    commands = [f"{wbpf} traces list --store {store}"]
     shown = result.score.example
     if shown:
         short = shown[:12]
         commands += [
-            f"wbpf traces show {short} --store {store}",
-            f"wbpf traces export {short} --format perfetto --to {short}.pftrace --store {store}",
+            f"{wbpf} traces show {short} --store {store}",
+            f"{wbpf} traces export {short} --format perfetto --to {short}.pftrace --store {store}",
         ]
     return commands
