@@ -55,11 +55,24 @@ def test_what_went_wrong_is_said() -> None:
     assert report.troubles(result) == ["2 traces were asked for and not gathered in time"]
 
 
-def test_a_run_without_faults() -> None:
+def test_a_run_without_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     quiet = replace(GOOD, score=Score(), bytes_shipped=0)
     assert "shipped 0.0 KiB no fault took effect" in drawn(quiet)
     assert report.next_commands(quiet) == ["wbpf traces list --store kept/traces.db"]
     assert quiet.passed
+
+
+def test_commands_name_the_environment_that_is_not_active(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/wbpf").touch()
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "bin/python"))
+    assert report.command() == str(tmp_path / "bin/wbpf")
+    monkeypatch.chdir(tmp_path)
+    assert report.command() == "bin/wbpf"
 
 
 @pytest.mark.parametrize(
