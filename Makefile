@@ -2,7 +2,7 @@
 .NOTPARALLEL:
 
 PY := .venv/bin/python
-BENCHMARKS := recorder
+BENCHMARKS := recorder kernel
 NATIVE_SOURCES = $(shell find native -name '*.[ch]' -o -name '*.cpp' -o -name '*.hpp')
 
 .PHONY: help

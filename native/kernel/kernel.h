@@ -55,6 +55,8 @@ WBPF_OPTIONAL int wbpf_object_set(wbpf_object *object, const char *variable, con
 /* Before loading; 0: leave as it is. */
 WBPF_OPTIONAL int wbpf_object_resize_map(wbpf_object *object, const char *map, uint32_t value_bytes,
                                          uint32_t entries);
+/* Before loading: no program that runs uses this map. */
+WBPF_OPTIONAL int wbpf_object_drop_map(wbpf_object *object, const char *map);
 WBPF_OPTIONAL int wbpf_object_load(wbpf_object *object);
 /* -ENOENT behind the last. */
 WBPF_OPTIONAL int wbpf_object_program(const wbpf_object *object, uint32_t index, wbpf_program_info *out);
@@ -65,6 +67,8 @@ WBPF_OPTIONAL int wbpf_object_attach(wbpf_object *object, const char *program, w
 WBPF_OPTIONAL int wbpf_object_attach_clock(wbpf_object *object, const char *program, uint64_t period_ns,
                                            uint32_t cpu, wbpf_link **out);
 WBPF_OPTIONAL void wbpf_link_destroy(wbpf_link *link);
+/* May programs of a type call a helper? 1 yes, 0 no, negative: could not tell. */
+WBPF_OPTIONAL int wbpf_probe_helper(uint32_t program_type, uint32_t helper);
 
 /* ---- bpf_syscall.c: what needs no library ---- */
 

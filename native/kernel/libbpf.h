@@ -32,6 +32,8 @@
     each(bpf_map__max_entries);                                                                              \
     each(bpf_map__set_value_size);                                                                           \
     each(bpf_map__set_max_entries);                                                                          \
+    each(bpf_map__set_autocreate);                                                                           \
+    each(libbpf_probe_bpf_helper);                                                                           \
     each(bpf_map__initial_value);                                                                            \
     each(btf__type_by_id);                                                                                   \
     each(btf__type_cnt);                                                                                     \

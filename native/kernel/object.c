@@ -178,6 +178,13 @@ int wbpf_object_resize_map(wbpf_object *object, const char *name, uint32_t value
     return !error && entries ? lib->bpf_map__set_max_entries(map, entries) : error;
 }
 
+int wbpf_object_drop_map(wbpf_object *object, const char *name)
+{
+    const struct libbpf *lib = libbpf();
+    struct bpf_map *map = lib->bpf_object__find_map_by_name(object->bpf, name);
+    return map ? lib->bpf_map__set_autocreate(map, false) : -ENOENT;
+}
+
 /* ---- what is in it ---- */
 
 int wbpf_object_program(const wbpf_object *object, uint32_t index, wbpf_program_info *out)
@@ -268,4 +275,12 @@ void wbpf_link_destroy(wbpf_link *link)
 {
     libbpf()->bpf_link__destroy(link->bpf);
     free(link);
+}
+
+int wbpf_probe_helper(uint32_t program_type, uint32_t helper)
+{
+    const struct libbpf *lib = libbpf();
+    return lib ? lib->libbpf_probe_bpf_helper((enum bpf_prog_type)program_type, (enum bpf_func_id)helper,
+                                              NULL)
+               : -ENOSYS;
 }

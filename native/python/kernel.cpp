@@ -95,6 +95,8 @@ class BpfObject
         return wbpf_object_resize_map(use(), map.c_str(), value_bytes, entries);
     }
 
+    int drop_map(const std::string &map) { return wbpf_object_drop_map(use(), map.c_str()); }
+
     int load()
     {
         wbpf_object *object = use();
@@ -177,6 +179,13 @@ std::tuple<int, uint32_t> program_run(int fd, const std::vector<uint64_t> &argum
     nb::gil_scoped_release release;
     int error = wbpf_program_run(fd, arguments.data(), static_cast<uint32_t>(arguments.size()), &result);
     return {error, result};
+}
+
+int probe_helper(uint32_t program_type, uint32_t helper)
+{
+    char why[WBPF_WHY_BYTES];
+    int error = wbpf_libbpf_find(why);
+    return error ? error : wbpf_probe_helper(program_type, helper);
 }
 
 /* ---- rings and the processes that they follow ---- */
@@ -286,6 +295,7 @@ void bind_kernel(nb::module_ &m)
         .def("close", &BpfObject::close)
         .def("set", &BpfObject::set, "variable"_a, "value"_a)
         .def("resize_map", &BpfObject::resize_map, "map"_a, "value_bytes"_a, "entries"_a)
+        .def("drop_map", &BpfObject::drop_map, "map"_a)
         .def("load", &BpfObject::load)
         .def("log", &BpfObject::log)
         .def("programs", &BpfObject::programs,
@@ -313,6 +323,7 @@ void bind_kernel(nb::module_ &m)
     m.def("bpf_possible_cpus", &wbpf_possible_cpus);
     m.def("bpf_probe_map", &wbpf_probe_map, "type"_a, "value_bytes"_a, "flags"_a);
     m.def("bpf_probe_fetch_add", &wbpf_probe_fetch_add);
+    m.def("bpf_probe_helper", &probe_helper, "program_type"_a, "helper"_a);
     nb::class_<Tracees>(m, "Tracees", "A segment, for the processes that write to it.")
         .def(nb::init<std::string>(), "path"_a);
     nb::class_<KernelRings>(m, "KernelRings",

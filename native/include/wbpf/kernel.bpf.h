@@ -44,6 +44,9 @@ static long (*const wbpf_helper_perf_output)(void *ctx, void *map, uint64_t flag
                                              uint64_t bytes) = WBPF_HELPER(25);
 static uint64_t (*const wbpf_helper_task)(void) = WBPF_HELPER(35);
 static long (*const wbpf_helper_read_user)(void *to, uint32_t bytes, const void *from) = WBPF_HELPER(112);
+static void *(*const wbpf_helper_task_storage)(void *map, void *task, void *value,
+                                               uint64_t flags) = WBPF_HELPER(156);
+static void *(*const wbpf_helper_task_btf)(void) = WBPF_HELPER(158);
 static long (*const wbpf_helper_read_kernel)(void *to, uint32_t bytes, const void *from) = WBPF_HELPER(113);
 
 /* ---- what the loader provides ---- */
@@ -84,6 +87,22 @@ struct {
     int (*key_size)[4];
     int (*value_size)[4];
 } wbpf_perf_rings WBPF_MAP;
+#else
+/* What was found out of a thread: the kernel keeps it as long as the thread. */
+struct wbpf_thread_entry {
+    uint64_t slot; /* address in the process; 0: not found yet */
+    uint32_t tid;  /* as in the slot */
+    uint32_t reserved;
+};
+
+struct {
+    int (*type)[29 /* BPF_MAP_TYPE_TASK_STORAGE */];
+    int (*map_flags)[1 /* BPF_F_NO_PREALLOC */];
+    int *key;
+    struct wbpf_thread_entry *value;
+} wbpf_threads WBPF_MAP;
+
+const volatile uint32_t wbpf_task_storage WBPF_CONSTANT = 1; /* tracing programs have it: kernel 5.13 */
 #endif
 
 /* The verifier knows their values. */
@@ -158,31 +177,64 @@ WBPF_INLINE uint64_t wbpf_thread_pointer(void)
     return pointer;
 }
 
-/*
- * Find out what the current thread works on. Reads three places of the process's memory: its pointer to its
- * writer, the writer's pointer to the thread slot, the slot. The slot says whose it is, so that whatever the
- * pointers have become (after exec, in a child, in another process of the same pid) a foreign trace is never
- * taken for ours.
- */
-WBPF_INLINE int wbpf_now(struct wbpf_now *now)
+/* The front of a wbpf_thread_slot. */
+struct wbpf_slot_front {
+    uint64_t owner;
+    uint32_t sequence, tid, level, reserved;
+    uint64_t trace_id_lo, trace_id_hi, span_id;
+};
+
+WBPF_INLINE int wbpf_read_slot(struct wbpf_slot_front *slot, uint64_t address, uint64_t owner)
 {
-    struct {
-        uint64_t owner;
-        uint32_t sequence, tid, level, reserved;
-        uint64_t trace_id_lo, trace_id_hi, span_id;
-    } slot; /* the front of a wbpf_thread_slot */
-    uint64_t pointer, pid_tgid = wbpf_helper_pid_tgid();
-    uint32_t tgid = pid_tgid >> 32;
-    *now = (struct wbpf_now){.pid_tgid = pid_tgid};
-    struct wbpf_process_entry *process = wbpf_helper_map_lookup(&wbpf_processes, &tgid);
-    if (!process)
-        return WBPF_UNKNOWN_PROCESS;
+    return wbpf_helper_read_user(slot, sizeof *slot, (void *)address) == 0 && slot->owner == owner;
+}
+
+/*
+ * The thread's slot, by way of three places of the process's memory: its pointer to its writer, the writer's
+ * pointer to the slot, the slot. The slot says whose it is, so that whatever the pointers have become (after
+ * exec, in a child, in another process of the same pid) a foreign trace is never taken for ours. Once found,
+ * the address is kept for the thread; another thread may have the slot only after ours has given it back, and
+ * is told by its tid.
+ */
+WBPF_INLINE int wbpf_find_slot(struct wbpf_slot_front *slot, const struct wbpf_process_entry *process)
+{
+    uint64_t pointer;
+#ifndef WBPF_PERF_RING
+    struct wbpf_thread_entry *thread = 0;
+    if (wbpf_task_storage) {
+        thread = wbpf_helper_task_storage(&wbpf_threads, wbpf_helper_task_btf(), 0, 1 /* create */);
+        if (thread && thread->slot && wbpf_read_slot(slot, thread->slot, process->owner) &&
+            slot->tid == thread->tid)
+            return 1;
+    }
+#endif
     pointer = wbpf_thread_pointer();
     if (!pointer ||
         wbpf_helper_read_user(&pointer, sizeof pointer, (void *)(pointer + process->writer_offset)) != 0 ||
         !pointer ||
         wbpf_helper_read_user(&pointer, sizeof pointer, (void *)(pointer + process->slot_offset)) != 0 ||
-        wbpf_helper_read_user(&slot, sizeof slot, (void *)pointer) != 0 || slot.owner != process->owner)
+        !wbpf_read_slot(slot, pointer, process->owner))
+        return 0;
+#ifndef WBPF_PERF_RING
+    if (thread) {
+        thread->slot = pointer;
+        thread->tid = slot->tid;
+    }
+#endif
+    return 1;
+}
+
+/* Find out what the current thread works on: one of the three above. */
+WBPF_INLINE int wbpf_now(struct wbpf_now *now)
+{
+    struct wbpf_slot_front slot;
+    uint64_t pid_tgid = wbpf_helper_pid_tgid();
+    uint32_t tgid = pid_tgid >> 32;
+    *now = (struct wbpf_now){.pid_tgid = pid_tgid};
+    struct wbpf_process_entry *process = wbpf_helper_map_lookup(&wbpf_processes, &tgid);
+    if (!process)
+        return WBPF_UNKNOWN_PROCESS;
+    if (!wbpf_find_slot(&slot, process))
         return WBPF_NO_TRACE;
     now->level = slot.level;
     if (slot.sequence & 1 || !(slot.trace_id_lo | slot.trace_id_hi)) /* odd: we interrupted a change */

@@ -11,6 +11,7 @@ from pathlib import Path
 from wbpf import _native
 
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+_RAW_TRACEPOINT, _TASK_STORAGE_GET = 17, 156
 _MAP_ARRAY, _MMAPABLE = 2, 1 << 10
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
@@ -95,6 +96,12 @@ def have_fetch_add() -> Answer:
         _native.bpf_probe_fetch_add(),
         "compile the program with -DWBPF_PERF_RING, for rings that do without",
     )
+
+
+def have_task_storage() -> Answer:
+    """Whether programs for raw tracepoints can keep something of each thread."""
+    result = _native.bpf_probe_helper(_RAW_TRACEPOINT, _TASK_STORAGE_GET)
+    return _probed("storage of threads in eBPF (kernel 5.13)", result, "use a newer kernel")
 
 
 def have_host_pids() -> Answer:

@@ -149,6 +149,11 @@ class Object:
             why = "there is none" if error == -errno.ENOENT else os.strerror(-error)
             raise BpfError(f"map {name!r} of {self.name!r} can't be resized", why)
 
+    def drop_map(self, name: str) -> None:
+        """Do without a map that no program of this kernel uses, before loading."""
+        if error := self.native.drop_map(name):
+            raise BpfError(f"map {name!r} of {self.name!r} can't be dropped", os.strerror(-error))
+
     def load(self) -> None:
         """Give programs and maps to the kernel.
 

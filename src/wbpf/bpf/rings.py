@@ -15,7 +15,14 @@ from types import TracebackType
 from typing import Self
 
 from wbpf import _native
-from wbpf.bpf.features import Have, have_bpffs, have_fetch_add, have_host_pids, have_mmapable_arrays
+from wbpf.bpf.features import (
+    Have,
+    have_bpffs,
+    have_fetch_add,
+    have_host_pids,
+    have_mmapable_arrays,
+    have_task_storage,
+)
 from wbpf.bpf.kernel import Object, demand
 from wbpf.envvars import DIR, HOST
 from wbpf.errors import AccessError, BpfError, ConfigError, SegmentError, WbpfError
@@ -24,6 +31,7 @@ from wbpf.records.layout import KERNEL_MAX_RECORD_BYTES, KERNEL_RING_HEADER, KER
 
 LOG = logging.getLogger("wbpf.bpf")
 _RINGS, _PERF_RINGS, _PROCESSES = "wbpf_rings", "wbpf_perf_rings", "wbpf_processes"
+_THREADS = "wbpf_threads"
 #: Processors that show each other's stores in the order in which they were made.
 _STRONG_ORDER = ("x86_64", "amd64", "i686", "s390x")
 _LEAST_KIB, _LEAST_PERF_KIB, _MOST_KIB = 4, 16, 1 << 20
@@ -187,6 +195,9 @@ def _load(probe: Object, ring_bytes: int, is_perf: bool) -> None:
     else:
         value_bytes += ring_bytes + KERNEL_MAX_RECORD_BYTES
         probe.set("wbpf_ring_mask", (ring_bytes - KERNEL_SLOT_BYTES).to_bytes(8, "little"))
+        if have_task_storage().have is Have.NO:  # each record then looks for its thread anew
+            probe.set("wbpf_task_storage", bytes(4))
+            probe.drop_map(_THREADS)
         probe.set("wbpf_weak_order", (platform.machine() not in _STRONG_ORDER).to_bytes(4, "little"))
     probe.resize_map(_RINGS, value_bytes=value_bytes, entries=cpus)
     probe.load()
