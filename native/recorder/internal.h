@@ -63,6 +63,12 @@ static inline void id_join(uint8_t id[16], uint64_t lo, uint64_t hi)
     memcpy(id, &lo, 8);
     memcpy(id + 8, &hi, 8);
 }
+static inline bool is_trace(const wbpf_context *context)
+{
+    uint64_t lo, hi;
+    id_split(context->trace_id, &lo, &hi);
+    return (lo | hi) != 0;
+}
 /* Keyed: a sender of ids can't choose collisions. All 16 bytes count: padded 64-bit ids are common. */
 static inline uint64_t id_hash(uint64_t lo, uint64_t hi, uint64_t key0, uint64_t key1)
 {
@@ -206,6 +212,9 @@ bool schema_next(const struct wbpf_segment_header *header, const uint8_t *area, 
 
 #define ID_SETS 8
 
+#define BUSY     1
+#define RESERVED 2
+
 /* A trace that our chunk's directory names. */
 struct known_id {
     uint64_t lo, hi;
@@ -221,11 +230,11 @@ struct writer {
     uint32_t alive; /* 0 after a fork */
     struct wbpf_chunk_header *chunk;
     struct wbpf_thread_slot *slot; /* what we publish; a private dummy when all are taken */
-    volatile uint8_t busy;
-    uint8_t reserved_level; /* of an event between wbpf_reserve and wbpf_commit */
-    bool run_open;          /* the records that follow belong to the run of `current` */
-    uint32_t ids;           /* RUN_NEW slots of real traces in our chunk */
-    wbpf_context current;   /* the trace this thread works on; all zero: none */
+    volatile uint8_t busy;         /* BUSY in a call, RESERVED between wbpf_reserve and wbpf_commit */
+    uint8_t reserved_level;        /* of an event between wbpf_reserve and wbpf_commit */
+    bool run_open;                 /* the records that follow belong to the run of `current` */
+    uint32_t ids;                  /* RUN_NEW slots of real traces in our chunk */
+    wbpf_context current;          /* the trace this thread works on; all zero: none */
     uint64_t random;
     uint64_t calibrated_ticks, calibrated_unix_ns; /* for times in BEGIN records */
     uint64_t ns_per_tick;                          /* in units of 2^-32 */
@@ -248,6 +257,7 @@ struct recorder_state {
     uint32_t spare[64]; /* partly filled chunks that exited threads left, + 1 */
     uint32_t spare_count;
     uint32_t join_failures; /* after a fork */
+    uint64_t early_refused; /* before there was a process slot to count them in */
 };
 extern struct mapping wbpf_map;
 extern struct recorder_state *wbpf_state;
@@ -298,7 +308,7 @@ static inline bool writer_enter(struct writer *w)
         writer_count_refused();
         return false;
     }
-    w->busy = 1;
+    w->busy = BUSY;
     atomic_signal_fence(memory_order_seq_cst);
     return true;
 }

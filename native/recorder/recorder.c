@@ -22,7 +22,8 @@ const char *wbpf_path;
 uint32_t *wbpf_doorbell;
 uint64_t wbpf_own_host_id;
 __thread struct writer *tls_writer __attribute__((tls_model("initial-exec")));
-static __thread uint8_t tls_entering; /* a signal handler that traces while its thread gets its writer */
+static __thread uint8_t
+    tls_entering; /* while the thread gets or leaves its writer: signal handlers may trace */
 static __thread char tls_error[512] = "no error";
 static pthread_key_t exit_key;
 static pthread_once_t exit_key_once = PTHREAD_ONCE_INIT;
@@ -122,6 +123,8 @@ static void thread_exits(void *argument)
     struct writer *w = argument;
     if (tls_writer != w || !w->alive || !wbpf_state)
         return;
+    tls_entering = 1; /* a signal handler must not wait for the lock that we hold */
+    atomic_signal_fence(memory_order_seq_cst);
     tls_writer = NULL;
     writer_retire(w);
     w->alive = 0;
@@ -129,6 +132,8 @@ static void thread_exits(void *argument)
     w->next_free = wbpf_state->free_writers;
     wbpf_state->free_writers = w;
     state_unlock();
+    atomic_signal_fence(memory_order_seq_cst);
+    tls_entering = 0;
 }
 
 static void make_exit_key(void)
@@ -161,6 +166,9 @@ static int join_after_fork(void)
         if (!error)
             tell_slots(&wbpf_map, &wbpf_state->process);
         store_release(&wbpf_state->alive, error == 0);
+        if (!error)
+            add_relaxed(&wbpf_map.processes[wbpf_state->process.slot].refused,
+                        __atomic_exchange_n(&wbpf_state->early_refused, 0, __ATOMIC_RELAXED));
     }
     state_unlock();
     return error;
@@ -190,11 +198,17 @@ static struct writer *start_writer(void)
 
 struct writer *writer_slow(void)
 {
-    if (LIKELY(!load_acquire(&wbpf_path)) || tls_entering)
+    if (LIKELY(!load_acquire(&wbpf_path)))
         return NULL;
+    if (tls_entering) {
+        writer_count_refused();
+        return NULL;
+    }
     tls_entering = 1;
     atomic_signal_fence(memory_order_seq_cst);
-    struct writer *w = start_writer();
+    struct writer *w = tls_writer; /* a signal handler may have got one just before */
+    if (!w || !w->alive)
+        w = start_writer();
     atomic_signal_fence(memory_order_seq_cst);
     tls_entering = 0;
     return w;
@@ -204,6 +218,8 @@ void writer_count_refused(void)
 {
     if (wbpf_state && wbpf_state->alive)
         add_relaxed(&wbpf_map.processes[wbpf_state->process.slot].refused, 1);
+    else if (wbpf_state)
+        add_relaxed(&wbpf_state->early_refused, 1); /* in a forked child that has no slot yet */
 }
 
 void writer_count_truncated(void)
@@ -523,6 +539,8 @@ void wbpf_close(void)
     if (!load_acquire(&wbpf_path))
         return;
     store_release(&wbpf_path, (const char *)NULL);
+    tls_writer = NULL; /* from here on a signal handler finds nothing open */
+    atomic_signal_fence(memory_order_seq_cst);
     if (wbpf_state->alive) {
         for (struct writer *w = wbpf_state->writers; w; w = w->next)
             if (w->alive) {

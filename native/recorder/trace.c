@@ -5,13 +5,6 @@
 #define BEGIN_BYTES 40
 #define REMOTE 1 /* wbpf_context.reserved[0]: came from another host; the receiver leaves the breadcrumb */
 
-static bool is_trace(const wbpf_context *context)
-{
-    uint64_t lo, hi;
-    id_split(context->trace_id, &lo, &hi);
-    return (lo | hi) != 0;
-}
-
 void context_mark_remote(wbpf_context *context)
 {
     context->reserved[0] = REMOTE;
@@ -63,8 +56,8 @@ void wbpf_begin(wbpf_scope *scope, wbpf_schema name, const wbpf_context *parent)
 
 void wbpf_end(wbpf_scope *scope)
 {
-    struct writer *w = writer_here();
-    if (UNLIKELY(!w) || !scope->active || !writer_enter(w))
+    struct writer *w = scope->active ? writer_here() : NULL;
+    if (UNLIKELY(!w) || !writer_enter(w))
         return;
     scope->active = 0;
     if (is_trace(&w->current)) { /* else: a forked child, which took part in nothing */
@@ -109,8 +102,8 @@ void wbpf_span_begin(wbpf_scope *scope, wbpf_schema name)
 
 void wbpf_span_end(wbpf_scope *scope)
 {
-    struct writer *w = writer_here();
-    if (UNLIKELY(!w) || !scope->active || !writer_enter(w))
+    struct writer *w = scope->active ? writer_here() : NULL;
+    if (UNLIKELY(!w) || !writer_enter(w))
         return;
     scope->active = 0;
     if (is_trace(&w->current)) {
@@ -123,9 +116,11 @@ void wbpf_span_end(wbpf_scope *scope)
 
 bool wbpf_current(wbpf_context *context)
 {
-    struct writer *w = writer_here();
-    *context = w ? w->current : (wbpf_context){0};
-    return w && is_trace(context);
+    struct writer *w = tls_writer;
+    bool whole =
+        w && w->alive && w->busy != BUSY; /* else: a signal handler inside a call that may change it */
+    *context = whole ? w->current : (wbpf_context){0};
+    return whole && is_trace(context);
 }
 
 void wbpf_detach(wbpf_context *context)

@@ -66,11 +66,15 @@ static void record_trigger(struct writer *w, uint64_t ticks, wbpf_schema name, d
 int wbpf_trigger(wbpf_schema name, double value, const uint8_t (*laterals)[16], size_t lateral_count)
 {
     struct writer *w = writer_here();
-    wbpf_context current;
-    if (!w || !wbpf_current(&current))
+    if (!w)
         return -ENOENT;
     if (!writer_enter(w))
         return -EBUSY;
+    wbpf_context current = w->current;
+    if (!is_trace(&current)) {
+        writer_leave(w);
+        return -ENOENT;
+    }
     lateral_count = laterals ? lateral_count : 0;
     struct wbpf_trigger_slot what = {.ticks = clock_ticks(),
                                      .trigger_id = name,
@@ -106,13 +110,17 @@ int wbpf_trigger_trace(const uint8_t trace_id[16], uint64_t start_unix_ns, wbpf_
 int wbpf_reduce(unsigned level)
 {
     struct writer *w = writer_here();
-    wbpf_context current;
-    if (!w || !wbpf_current(&current))
+    if (!w)
         return -ENOENT;
     if (level < 1 || level > WBPF_LEVEL_OFF)
         return -EINVAL;
     if (!writer_enter(w))
         return -EBUSY;
+    wbpf_context current = w->current;
+    if (!is_trace(&current)) {
+        writer_leave(w);
+        return -ENOENT;
+    }
     w->current.level = (uint8_t)level;
     writer_publish(w);
     struct wbpf_trigger_slot what = {.ticks = clock_ticks(),

@@ -179,6 +179,8 @@ void *wbpf_reserve(wbpf_schema schema, unsigned level, size_t bytes)
         w->reserved_schema = schema;
         w->reserved_level = (uint8_t)level;
         w->reserved_bytes = (uint32_t)bytes;
+        atomic_signal_fence(memory_order_seq_cst);
+        w->busy = RESERVED;
         return record_place(w) + 16;
     }
     writer_leave(w);
@@ -188,8 +190,10 @@ void *wbpf_reserve(wbpf_schema schema, unsigned level, size_t bytes)
 void wbpf_commit(size_t bytes)
 {
     struct writer *w = writer_here();
-    if (!w || !w->busy || !w->chunk)
+    if (!w || w->busy != RESERVED)
         return;
+    w->busy = BUSY;
+    atomic_signal_fence(memory_order_seq_cst);
     if (bytes > w->reserved_bytes)
         bytes = w->reserved_bytes;
     uint32_t need = (uint32_t)(16 + bytes + 7) & ~7u;

@@ -41,9 +41,22 @@ static inline void remove_directory(const char *path)
     rmdir(path);
 }
 
+static pid_t directory_owner;
+static char where[128]; /* what a test is about, said when it fails */
+
+static inline void on_abort(int signal)
+{
+    (void)signal;
+    fputs(where, stderr);
+    if (getpid() == directory_owner)
+        remove_directory(directory);
+}
+
 static inline void new_directory(void)
 {
     static int number;
+    directory_owner = getpid();
+    signal(SIGABRT, on_abort);
     snprintf(directory, sizeof directory, "/dev/shm/wbpf-proof-%d-%d", getpid(), number++);
 }
 
@@ -162,11 +175,18 @@ static inline void make_proof(struct proof *p, uint64_t writer, uint64_t sequenc
     memset(p->filler, (int)(p->sum & 0xff), p->filler_bytes);
 }
 
-static inline void write_proof(uint64_t writer, uint64_t sequence)
+static inline void write_proof_at(unsigned level, uint64_t writer, uint64_t sequence)
 {
     struct proof p;
+    if (!wbpf_enabled(level)) /* a forked child joins here, and has a process slot then */
+        return;
     make_proof(&p, writer, sequence);
-    wbpf_event(PROOF_SCHEMA, WBPF_LEVEL_INFO, &p, proof_bytes(&p));
+    wbpf_event(PROOF_SCHEMA, level, &p, proof_bytes(&p));
+}
+
+static inline void write_proof(uint64_t writer, uint64_t sequence)
+{
+    write_proof_at(WBPF_LEVEL_INFO, writer, sequence);
 }
 
 typedef void (*proof_reader)(const struct proof *p, const wbpf_piece *piece, void *argument);
