@@ -17,10 +17,13 @@ from wbpf.cli.connecting import (
     LogOption,
     ReadyOption,
     ServerNameOption,
+    checked_address,
     run_daemon,
 )
 from wbpf.cli.limiting import ConfigOption, LimitsOption, limits_of
+from wbpf.envvars import HOST
 from wbpf.wire import COLLECTOR_ADDRESS, COORDINATOR_ADDRESS, TlsSpec
+from wbpf.wire.names import checked_hosts
 
 
 def agent(
@@ -45,11 +48,12 @@ def agent(
     the trace's records and ships them to the collector. Stop it with Ctrl-C or SIGTERM; triggers that fire
     meanwhile wait in the segments.
     """
+    (checked,) = checked_hosts((host if host is not None else HOST.read(),))
     spec = AgentSpec(
-        host=host,
+        host=checked,
         directory=directory,
-        coordinator=coordinator,
-        collector=collector,
+        coordinator=checked_address(coordinator),
+        collector=checked_address(collector),
         tls=TlsSpec.from_options(cert, key, ca, name),
         limits=limits_of(config, trigger),
     )

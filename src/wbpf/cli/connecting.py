@@ -58,7 +58,21 @@ def connect(
     coordinator: str, cert: Path | None, key: Path | None, ca: Path | None, name: str | None
 ) -> Client:
     """A connection to the coordinator, as the options say."""
-    return Client(coordinator, TlsSpec.from_options(cert, key, ca, name))
+    return Client(checked_address(coordinator), TlsSpec.from_options(cert, key, ca, name))
+
+
+def checked_address(address: str) -> str:
+    """The address of a daemon.
+
+    Raises:
+        ConfigError: it is not HOST:PORT.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 1 << 16:
+        raise ConfigError(
+            f"address {address!r} can't be used", "it is not HOST:PORT", f"use one as {COORDINATOR_ADDRESS}"
+        )
+    return address
 
 
 def run_daemon(daemon: Daemon, log_level: str, ready_file: Path | None) -> int:
@@ -108,6 +122,7 @@ __all__ = [
     "ReadyOption",
     "ServerNameOption",
     "VerifyHostsOption",
+    "checked_address",
     "connect",
     "parse_level",
     "run_daemon",

@@ -16,6 +16,7 @@ from wbpf.cli.connecting import (
     ReadyOption,
     ServerNameOption,
     VerifyHostsOption,
+    checked_address,
     run_daemon,
 )
 from wbpf.coordinator import AdmissionSpec, Coordinator, CoordinatorSpec, Patience
@@ -54,7 +55,7 @@ def coordinator(
     """
     spec = CoordinatorSpec(
         address=listen,
-        collector=collector,
+        collector=checked_address(collector),
         tls=TlsSpec.from_options(cert, key, ca, name, verify_hosts),
         patience=Patience(limit_s=limit_s, watch_s=max(watch_s, limit_s)),
         admission=AdmissionSpec(in_flight_most=in_flight, rate_most=rate),

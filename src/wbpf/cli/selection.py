@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Annotated
 import typer
 
 from wbpf.cli.output import note
-from wbpf.errors import ConfigError
+from wbpf.errors import AccessError, ConfigError, StoreError
 from wbpf.records import Status
 from wbpf.store import Store, TraceSummary, default_path
 
@@ -119,6 +120,33 @@ def opened(path: Path | None, readonly: bool = True) -> Iterator[Store]:
     """The store that was named, or the default one."""
     with Store.open(path or default_path(), readonly) as store:
         yield store
+
+
+def in_folder(path: Path) -> Path:
+    """The path of a store that may have to be made, in a folder that is there.
+
+    Raises:
+        StoreError: there is no such folder. Only that of the default store is made.
+        AccessError: this user may not look into it.
+    """
+    try:
+        there = stat.S_ISDIR(path.absolute().parent.stat().st_mode)
+    except PermissionError as error:
+        raise AccessError(
+            f"no store can be made at {path}",
+            "this user may not look into its folder",
+            "name another --store",
+        ) from error
+    except OSError:
+        there = False
+    if not there:
+        parent = path.parent
+        raise StoreError(
+            f"no store can be made at {path}",
+            f"there is no folder {parent}",
+            "make it, or name another --store",
+        )
+    return path
 
 
 def same_store(command: str, path: Path | None) -> str:

@@ -24,7 +24,7 @@ from wbpf.cli.connecting import (
 )
 from wbpf.cli.limiting import ConfigOption, LimitsOption, limits_of
 from wbpf.cli.output import print_next, stderr
-from wbpf.cli.selection import StoreOption
+from wbpf.cli.selection import StoreOption, in_folder
 from wbpf.errors import WireError
 from wbpf.up import Tree, TreeSpec
 from wbpf.wire import COLLECTOR_ADDRESS, COORDINATOR_ADDRESS, TlsSpec
@@ -64,7 +64,7 @@ def up(
     spec = TreeSpec(
         hosts=[host.strip() for host in hosts.split(",") if host.strip()] if hosts else (),
         directory=directory,
-        store=store,
+        store=store and in_folder(store),
         coordinator=coordinator,
         collector=collector,
         tls=tls,
@@ -111,7 +111,7 @@ def _wait(tree: Tree, stopped: threading.Event, for_s: float | None) -> None:
     end_s = None if for_s is None else time.monotonic() + for_s
     while not stopped.wait(LOOK_S if end_s is None else min(LOOK_S, max(end_s - time.monotonic(), 0.0))):
         if ended := tree.ended():
-            names = ", ".join(f"{child.name} (status {child.returncode})" for child in ended)
-            raise WireError(f"ended by itself: {names}", "the others were stopped", "see what it logged")
+            names = ", ".join(f"{child.name} ({child.ending()})" for child in ended)
+            raise WireError(f"ended by itself: {names}", "the others were stopped", ended[0].hint())
         if end_s is not None and time.monotonic() >= end_s:
             return

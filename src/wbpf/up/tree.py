@@ -25,6 +25,7 @@ from wbpf.store import default_path
 from wbpf.wire import COLLECTOR_ADDRESS, COORDINATOR_ADDRESS, Client, TlsSpec
 from wbpf.wire import status_pb2 as st
 from wbpf.wire.child import dump_spec
+from wbpf.wire.names import checked_hosts
 
 READY_S = 30.0
 STOP_S = 5.0
@@ -71,7 +72,8 @@ class Child:
         self.module = module
         self.facts: dict[str, Any] = {}
         self.spec: Any = None
-        log = None if logs is None else (logs / f"{name.replace(' ', '-')}.log").open("ab")
+        self.log = None if logs is None else logs / f"{name.replace(' ', '-')}.log"
+        log = self.log.open("ab") if self.log else None
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
@@ -94,6 +96,22 @@ class Child:
         """Exit status; None while it runs."""
         return self._process.poll()
 
+    def ending(self) -> str:
+        """How it ended: `status 3`, `killed by SIGKILL`."""
+        status = self.returncode
+        if status is None or status >= 0:
+            return f"status {status}"
+        try:
+            return f"killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"killed by signal {-status}"
+
+    def hint(self) -> str:
+        """Where to look for the cause of its end."""
+        if self.returncode == -signal.SIGKILL:
+            return "ask who killed it; `dmesg` says whether memory ran out"
+        return f"see {self.log}" if self.log else "see what it wrote above"
+
     def tell(self, spec: Any, log_level: str) -> None:
         """Tell it what to be."""
         self.spec = spec
@@ -113,9 +131,11 @@ class Child:
         ready, _, _ = select.select([output], [], [], within_s)
         line = output.readline() if ready else b""
         if not line:
-            status = self._process.poll()
-            why = f"no answer within {within_s:g} s" if status is None else f"it ended with status {status}"
-            raise WireError(f"{self.name} did not start", why, "see what it logged")
+            with suppress(subprocess.TimeoutExpired):  # what it wrote last is read before it has ended
+                self._process.wait(0.0 if not ready else STOP_S)
+            ended = self.returncode is not None
+            why = f"it ended: {self.ending()}" if ended else f"no answer within {within_s:g} s"
+            raise WireError(f"{self.name} did not start", why, self.hint())
         self.facts = json.loads(line)
         if "error" in self.facts:
             what, why, hint = self.facts["error"]
@@ -148,13 +168,17 @@ class Child:
 
 
 class Tree:
-    """The daemons of a spec, for `with`. They end with this process, however that ends."""
+    """The daemons of a spec, for `with`. They end with this process, however that ends.
+
+    Raises:
+        ConfigError: a host's name can't be one, or is there twice.
+    """
 
     def __init__(self, spec: TreeSpec) -> None:
         self.spec = spec
         self.directory = spec.directory or DIR.read()
         self.store = spec.store or default_path()
-        self.hosts = tuple(spec.hosts) or (HOST.read(),)
+        self.hosts = checked_hosts(spec.hosts or (HOST.read(),))
         self.children: dict[str, Child] = {}
         self._client: Client | None = None
 

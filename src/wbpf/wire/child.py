@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from wbpf.errors import WbpfError
+from wbpf.errors import ConfigError, WbpfError
 from wbpf.wire.daemon import Daemon, log_to_stderr
 
 S = TypeVar("S")
@@ -44,6 +44,19 @@ def _load(hint: Any, value: Any) -> Any:
     return Path(value) if hint is Path else value
 
 
+def _parse(text: bytes) -> dict[str, Any]:
+    """The one line that tells a daemon what to be."""
+    try:
+        line = json.loads(text)
+        return {"spec": dict(line["spec"]), "log_level": str(line["log_level"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            "the first line on standard input is no spec",
+            str(error),
+            "use `wbpf up`, or one daemon's command",
+        ) from error
+
+
 def run_child(kind: type[S], make: Callable[[S], Daemon]) -> int:
     """Be a daemon; returns the exit status."""
     text = b""
@@ -52,14 +65,14 @@ def run_child(kind: type[S], make: Callable[[S], Daemon]) -> int:
         if not more:
             return 0  # whoever started us is gone already
         text += more
-    line = json.loads(text)
-    log_to_stderr(line["log_level"])
 
     def say(message: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.flush()
 
     try:
+        line = _parse(text)
+        log_to_stderr(line["log_level"])
         daemon = make(load_spec(kind, line["spec"]))
         return daemon.run(when_ready=lambda: say(daemon.facts()), with_stdin=True)
     except WbpfError as error:

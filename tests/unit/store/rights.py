@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# What prints errors is imported late, and then the interpreter's own files may be out of reach.
+import rich.console
+import rich.text  # noqa: F401
+
 NOBODY = 65534
 
 
