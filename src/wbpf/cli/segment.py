@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from wbpf.cli.output import (
     print_rows,
 )
 from wbpf.cli.wording import duration, fields_text, moment, size
-from wbpf.errors import FormatError
+from wbpf.errors import FormatError, SegmentError
 
 if TYPE_CHECKING:
     from wbpf.recorder import Piece, Segment
@@ -56,10 +57,10 @@ def dump(
     fields: FieldsOption = None,
 ) -> None:
     """Print the records of a segment, the oldest run first. Records without a stamp have no time."""
-    from wbpf.recorder import Segment, Watch
+    from wbpf.recorder import Watch
     from wbpf.records import parse_trace_id
 
-    with Segment.open(file) as segment:
+    with _opened(file) as segment:
         watch = Watch(segment)
         if trace is None:
             pieces = list(watch.dump())
@@ -70,6 +71,14 @@ def dump(
     if not pieces:
         note("no such records: none was written, or they were overwritten")
     print_next(f"wbpf segment info {file}")
+
+
+def _opened(file: Path) -> Segment:
+    from wbpf.recorder import Segment
+
+    if os.path.isdir(file):  # noqa: PTH112 - Path.is_dir raises where this user may not look
+        raise SegmentError(f"{file} is a folder", "", "name a .seg file: HOST/SERVICE.seg in $WBPF_DIR")
+    return Segment.open(file)
 
 
 def _rows(segment: Segment, pieces: Iterable[Piece], limit: int | None) -> Iterator[dict[str, Any]]:
@@ -129,9 +138,7 @@ def _row(segment: Segment, piece: Piece, raw: RawRecord, span: int, pid: int) ->
 @app.command()
 def info(file: FileArgument, output: OutputOption = Output.COLUMNS) -> None:
     """Say whose segment it is, how far back it reaches, and what it has taken and lost."""
-    from wbpf.recorder import Segment
-
-    with Segment.open(file) as segment:
+    with _opened(file) as segment:
         facts = _facts(segment)
     if output is not Output.COLUMNS:
         print_data(facts, output)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from google.protobuf.message import Message
 
 from wbpf.agent import segment_status
@@ -22,7 +24,7 @@ from wbpf.cli.connecting import (
 from wbpf.cli.output import Column, Output, OutputOption, print_data, print_next, print_rows, stderr
 from wbpf.cli.wording import size
 from wbpf.envvars import DIR
-from wbpf.errors import WbpfError, WireError
+from wbpf.errors import AccessError, WbpfError, WireError
 from wbpf.recorder import Segment, segments
 from wbpf.wire import gathering_bytes
 from wbpf.wire import status_pb2 as st
@@ -78,6 +80,7 @@ _FACTS = (Column("daemon"), Column("what"), Column("value"))
 
 
 def status(
+    context: typer.Context,
     coordinator: CoordinatorOption = COORDINATOR_ADDRESS,
     directory: DirectoryOption = None,
     cert: CertOption = None,
@@ -88,12 +91,16 @@ def status(
 ) -> None:
     """Show segments, horizons, counters and daemons.
 
-    Without daemons it shows the segments of this machine.
+    Without daemons it shows the segments of this machine, unless the coordinator was named.
     """
+    source = context.get_parameter_source("coordinator")
+    named = source is not None and source.name == "COMMANDLINE"
     try:
         with connect(coordinator, cert, key, ca, name) as client:
             cluster = client.status(ANSWER_S)
     except WireError as error:
+        if named:
+            raise
         data = _local(directory or DIR.read(), error)
     else:
         data = _cluster(cluster)
@@ -127,9 +134,20 @@ def _cluster(cluster: st.ClusterStatus) -> dict[str, Any]:
 def _local(directory: Path, error: WireError) -> dict[str, Any]:
     """What this machine's segments say when no daemon does."""
     hosts = []
-    folders = sorted(directory.iterdir()) if directory.is_dir() else []
+    try:
+        folders = sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        folders = []
+    except OSError as fault:
+        raise AccessError(
+            f"the folder {directory} can't be read",
+            (fault.strerror or str(fault)).lower(),
+            "run as its owner, or name another --dir",
+        ) from fault
     for folder in folders:
         found, faults = [], []
+        if not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
+            faults.append(f"{folder}: this user may not read it")
         for path in segments(folder):
             try:
                 with Segment.open(path) as segment:
@@ -152,7 +170,7 @@ def _local(directory: Path, error: WireError) -> dict[str, Any]:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """A message's fields as plain data; one that is absent is None."""
+    """A message's fields as plain data; one that is absent is None, and ids are in hex."""
     data: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
         value = getattr(message, field.name)
@@ -160,6 +178,8 @@ def plain(message: Message) -> dict[str, Any]:
             data[field.name] = [plain(item) if isinstance(item, Message) else item for item in value]
         elif isinstance(value, Message):
             data[field.name] = plain(value) if message.HasField(field.name) else None
+        elif field.name.endswith("_id") and isinstance(value, int):
+            data[field.name] = f"{value:016x}"
         else:
             data[field.name] = value
     return data

@@ -119,6 +119,13 @@ def test_files_that_are_no_segments(run: Run, tmp_path: Path) -> None:
     assert ran.status == FormatError.exit_code and "text.seg" in ran.err
 
 
+@pytest.mark.parametrize("command", ["info", "dump"])
+def test_a_folder_is_no_segment(run: Run, tmp_path: Path, command: str) -> None:
+    ran = run("segment", command, tmp_path)
+    assert ran.status == SegmentError.exit_code
+    assert f"{tmp_path} is a folder" in ran.err and "name a .seg file" in ran.err
+
+
 def test_a_damaged_segment_shows_what_it_can(
     run: Run, recorded: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
