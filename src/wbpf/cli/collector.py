@@ -16,7 +16,7 @@ from wbpf.cli.connecting import (
     VerifyHostsOption,
     run_daemon,
 )
-from wbpf.cli.selection import StoreOption, in_folder
+from wbpf.cli.selection import StoreOption
 from wbpf.collector import Collector, CollectorSpec
 from wbpf.store import default_path
 from wbpf.wire import COLLECTOR_ADDRESS, TlsSpec
@@ -48,7 +48,7 @@ def collector(
     """
     spec = CollectorSpec(
         address=listen,
-        store=in_folder(store) if store else default_path(),
+        store=store or default_path(),
         tls=TlsSpec.from_options(cert, key, ca, verify_hosts=verify_hosts),
         retain_bytes=int(retain_gib * GIB),
         retain_s=retain_days * DAY_S,

@@ -29,13 +29,12 @@ def test_a_host_is_named_once(run: Run, tmp_path: Path) -> None:
     assert ran.status == 2 and "host 'a' is named twice" in ran.err
 
 
-@pytest.mark.parametrize("command", ["up", "collector"])
-def test_only_the_default_stores_folder_is_made(run: Run, tmp_path: Path, command: str) -> None:
-    ran = run(command, "--store", tmp_path / "none" / "t.db")
+def test_only_the_default_stores_folder_is_made(run: Run, tmp_path: Path) -> None:
+    ran = run("up", "--store", tmp_path / "none" / "t.db")
     assert ran.status == StoreError.exit_code and f"there is no folder {tmp_path}/none" in ran.err
     assert not list(tmp_path.iterdir())
     with shut_out(tmp_path):
-        assert run(command, "--store", tmp_path / "none" / "t.db").status == AccessError.exit_code
+        assert run("up", "--store", tmp_path / "none" / "t.db").status == AccessError.exit_code
 
 
 def tree(tmp_path: Path, logs: Path | None = None) -> Tree:
