@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -130,20 +129,21 @@ class Collector(Daemon):
                 await committing.put(take(message), then)
 
         tasks = [asyncio.ensure_future(read()), asyncio.ensure_future(acknowledge())]
+        refused: WbpfError | None = None
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except WbpfError as error:
-            LOG.warning(
-                "a stream was refused", extra={"fields": {"peer": context.peer(), "why": clip(str(error))}}
-            )
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{error.what}: {error.why}")
+            refused = error
         finally:
             for task in tasks:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if refused is not None:
+            why = f"{refused.what}: {refused.why}"
+            LOG.warning("a stream was refused", extra={"fields": {"peer": context.peer(), "why": clip(why)}})
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, why)
 
     async def _retain(self) -> None:
         assert self._committing is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import Any
 
@@ -64,23 +63,25 @@ class Attending:
         outbox = host.outbox
         assert outbox is not None
         LOG.info("an agent attached", extra={"fields": {"host": host.name, "peer": context.peer()}})
-        writer = asyncio.ensure_future(self._write(outbox, something, context))
-        reader = asyncio.ensure_future(self._read(host, outbox, context))
+        tasks = [
+            asyncio.ensure_future(self._write(outbox, something, context)),
+            asyncio.ensure_future(self._read(host, outbox, context)),
+        ]
+        malformed: Malformed | None = None
         try:
-            done, _pending = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            done, _pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except Malformed as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except grpc.aio.AbortError:
-            raise
+            malformed = error
         finally:
             self._coordination.detach(host, outbox)
-            for task in (reader, writer):
+            for task in tasks:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+            await asyncio.gather(*tasks, return_exceptions=True)
             LOG.info("an agent left", extra={"fields": {"host": host.name, "peer": context.peer()}})
+        if malformed is not None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(malformed))
 
     def _attach(self, first: pb.FromAgent, context: Context, something: asyncio.Event) -> Host:
         if first.WhichOneof("body") != "hello":

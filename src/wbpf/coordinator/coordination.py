@@ -96,6 +96,8 @@ class Coordination:
         validate_host(hello.host, hello.host_id)
         if len(hello.watching) > WATCHING_MOST:
             raise Malformed(f"{len(hello.watching)} traces watched")
+        for watching in hello.watching:
+            validate_trace_id(watching.trace_id)
         now = self.clock.mono_s()
         before = self.hosts.get(hello.host_id)
         other_agent = before is not None and before.agent_id != hello.agent_id
@@ -142,7 +144,7 @@ class Coordination:
 
     def _resume(self, host: Host, outbox: Outbox, watching: pb.Watching, now: float) -> None:
         """An agent watches a trace, perhaps for a coordinator that is gone."""
-        trace_id = validate_trace_id(watching.trace_id)
+        trace_id = watching.trace_id
         gather = self._by_trace.get(trace_id)
         if gather is None and watching.session != self.session:
             trigger = TriggerFacts("", 0.0, host.name, self.clock.unix_ns())
