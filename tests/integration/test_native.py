@@ -1,70 +1,25 @@
-"""Builds native/tests plain and with sanitisers, and runs each C test of each build.
+"""Runs each C test of native/tests in each build: plain and with sanitisers.
 
 A C test passes with exit status 0 and skips with 77, the last line of its output being `needs WHAT: WHY`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.integration.native_build import ROOT, SANITIZERS, build_tests, run_test
+
 TESTS = sorted(path.stem for path in (ROOT / "native/tests").glob("test_*.c"))
-SKIPPED = 77
-
-SANITIZERS = {"plain": "", "address": "address,undefined", "thread": "thread"}
-OPTIONS = {
-    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
-    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
-    "TSAN_OPTIONS": "halt_on_error=1:exitcode=99",
-}
-
-
-def run(*command: str | Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    # cmake and ninja come with the virtual environment, wherever it was started from.
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        command,
-        env={**os.environ, **OPTIONS, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="session", params=SANITIZERS)
 def build(request: pytest.FixtureRequest) -> Path:
-    """The folder of the built C tests; kept between runs, so that only what changed is built."""
-    folder = ROOT / f"build/native-tests/{request.param}"
-    folder.mkdir(parents=True, exist_ok=True)
-    options = ["-DWBPF_TESTS=ON", f"-DWBPF_SANITIZE={SANITIZERS[request.param]}"]
-    commands: list[list[str | Path]] = [
-        ["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, *options],
-        ["cmake", "--build", folder, "--parallel", "2"],
-    ]
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for command in commands:
-            done = run(*command, timeout_s=600)
-            assert done.returncode == 0, done.stdout
-    return folder
+    return build_tests(request.param)
 
 
 @pytest.mark.timeout(900)  # the first test of a build waits for the compiler
 @pytest.mark.parametrize("name", TESTS)
 def test_native(build: Path, name: str) -> None:
-    command: list[str | Path] = [build / "native" / name]
-    if build.name == "thread" and run("setarch", "-R", "true", timeout_s=10).returncode == 0:
-        command[:0] = ["setarch", "-R"]  # GCC 12's TSan can't map its shadow under 32 bits of randomisation
-    done = run(*command, timeout_s=240)
-    if done.returncode == SKIPPED:
-        pytest.skip(done.stdout.strip().splitlines()[-1])
-    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}"
+    run_test(build, name)
