@@ -31,11 +31,10 @@ PARTS: list[Part] = [
 
 
 def main() -> int:
-    """Run what was asked for; 1 if something could not be measured at all."""
+    """Run what was asked for; 1 if something could not be measured."""
     options = arguments().parse_args()
     started = time.monotonic()
     machine, versions = describe_machine(), describe_versions()
-    rows: list[Row] = []
     try:
         run = Run(
             programs=build_programs(),
@@ -44,16 +43,25 @@ def main() -> int:
             slice_us=1000 if options.quick else 3000,
             quick=options.quick,
         )
-        for names, measure in PARTS:
-            if not any(fnmatchcase(name, options.only) for name in names):
-                continue
-            for row in measure(run):
-                if fnmatchcase(row.name, options.only):
-                    rows.append(row)
-                    print(line(row), flush=True)
     except WbpfError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    rows: list[Row] = []
+    failed = False
+    for names, measure in PARTS:
+        wanted = [name for name in names if fnmatchcase(name, options.only)]
+        try:
+            for row in measure(run) if wanted else ():
+                if row.name in wanted:
+                    rows.append(row)
+                    print(line(row), flush=True)
+        except WbpfError as error:
+            failed = True
+            print(f"bench: {error}", file=sys.stderr)
+            there = {row.name for row in rows}
+            rows += [
+                Row(name, None, "", note=f"{error.what}: {error.why}") for name in wanted if name not in there
+            ]
     whole = options.only == "*" and not options.quick
     path = options.output or (RESULTS / "recorder.json" if whole else None)
     missed = [row.name for row in rows if row.met is False]
@@ -63,7 +71,7 @@ def main() -> int:
     if path:
         Result(machine, versions, options.seed, rows).write(path)
         print(f"written to {path}; for docs/benchmarks.md: python -m bench.document")
-    return 0
+    return 1 if failed else 0
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -77,8 +77,9 @@ def wait_until_complete(store: Path, trace_id: bytes, within_s: float = 5.0) -> 
     raise BenchError(f"trace {trace_id.hex()} is not complete", f"in the store after {within_s:g} s: {row}")
 
 
-def count_complete(store: Path) -> int:
-    """How many traces of a store are complete."""
+def count_conclusions(store: Path) -> tuple[int, int]:
+    """How many traces of a store are complete, and how many are concluded."""
+    query = "SELECT sum(status = 'complete'), count(*) FROM traces WHERE concluded_unix_ns"
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, isolation_level=None)) as database:
-        (count,) = database.execute("SELECT count(*) FROM traces WHERE status = 'complete'").fetchone()
-    return int(count)
+        complete, concluded = database.execute(query).fetchone()
+    return complete or 0, concluded
