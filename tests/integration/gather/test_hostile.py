@@ -195,6 +195,7 @@ def test_replayed_triggers_do_no_work_twice(cluster: Cluster) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_flood_of_names_stays_bounded(cluster: Cluster) -> None:
     def fires(start: int) -> pb.FromAgent:
         return pb.FromAgent(
