@@ -17,12 +17,12 @@ from wbpf.agent import TriggerLimit
 from wbpf.records import Status
 from wbpf.store import Store
 
+#: They measure how daemons share two cores: not beside anything else.
+pytestmark = pytest.mark.slow
+
 #: Requests over two spans of one host, each of which triggers at once, under one of two names.
 FLOOD = """
 import time
-
-#: They measure how daemons share two cores: not beside anything else.
-pytestmark = pytest.mark.slow
 began, count = time.perf_counter(), 0
 while time.perf_counter() - began < {seconds}:
     for name in ("heavy", "light"):
