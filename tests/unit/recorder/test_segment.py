@@ -284,9 +284,14 @@ def test_ctrl_c_is_heard_while_waiting(tmp_path: Path) -> None:
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Timer(0.3, interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        bell.wait(word, 30)
+    # Whatever this process was started with, or another test has left.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(0.3, interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            bell.wait(word, 30)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - sent[0] < 1
 
 
