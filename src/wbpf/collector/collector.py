@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from wbpf.collector.committing import Committing
-from wbpf.collector.intake import Arrived, Intake, take_conclusion, take_needs
+from wbpf.collector.intake import Arrived, Intake, take_conclusion
 from wbpf.collector.spec import CollectorSpec
 from wbpf.errors import AccessError, StoreError, WbpfError
 from wbpf.store import Store
@@ -28,25 +27,6 @@ CONCLUSIONS_MOST = 4096
 OWNERS_MOST = 1 << 20
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class _Ending:
-    """What has become of messages of one stream: the first refusal ends it."""
-
-    def __init__(self) -> None:
-        self._refused: WbpfError | None = None
-        self._something = asyncio.Event()
-
-    def news(self, error: WbpfError | None) -> None:
-        self._refused = self._refused or error
-        self._something.set()
-
-    async def wait(self) -> None:
-        """Wait for news; raises the refusal."""
-        await self._something.wait()
-        self._something.clear()
-        if self._refused is not None:
-            raise self._refused
 
 
 class Collector(Daemon):
@@ -110,75 +90,45 @@ class Collector(Daemon):
         await self._take_in(context, take)
 
     async def _conclude(self, _: Any, context: Context) -> None:
-        """The coordinator's conclusions: each is told of when it is stored."""
-        committing = self._committing
-        assert committing is not None
-        stored: list[int] = []
-        held: set[int] = set()
-        ending = _Ending()
+        """The coordinator's conclusions."""
 
-        def take(wire: pb.WireConclusion) -> None:
-            conclusion, needs = take_conclusion(wire), take_needs(wire)
+        def take(message: pb.Conclusions) -> Arrived:
+            if len(message.conclusions) > CONCLUSIONS_MOST:
+                raise Malformed(f"{len(message.conclusions)} conclusions at once")
+            conclusions = [take_conclusion(wire) for wire in message.conclusions]
+            return Arrived(256 * len(conclusions), conclusions=conclusions)
 
-            def then(error: WbpfError | None) -> None:
-                held.discard(number)
-                if error is None:
-                    stored.append(wire.ticket)
-                ending.news(error)
+        await self._take_in(context, take)
 
-            arrived = Arrived(0, needs=needs, conclusions=[conclusion])
-            number = committing.hold(arrived, then)
-            held.add(number)
-
-        async def read() -> None:
-            while (message := await context.read()) is not grpc.aio.EOF:
-                if len(message.conclusions) > CONCLUSIONS_MOST:
-                    raise Malformed(f"{len(message.conclusions)} conclusions at once")
-                for wire in message.conclusions:
-                    take(wire)
-
-        async def tell() -> None:
-            while True:
-                await ending.wait()
-                if stored:
-                    tickets = stored[:]
-                    stored.clear()
-                    await context.write(pb.Stored(tickets=tickets))
-
-        try:
-            await self._converse(context, read(), tell())
-        finally:
-            committing.let_go(held)
-
-    async def _take_in(self, context: Context, take: Callable[[Any], Arrived]) -> None:
+    async def _take_in(self, context: Context, take: Any) -> None:
         """Take messages in and acknowledge them, in order, once they are committed."""
         committing = self._committing
         assert committing is not None
         committed = 0
-        ending = _Ending()
+        failed: WbpfError | None = None
+        something = asyncio.Event()
 
         def then(error: WbpfError | None) -> None:
-            nonlocal committed
-            committed += error is None
-            ending.news(error)
+            nonlocal committed, failed
+            committed += error is None and failed is None
+            failed = failed or error
+            something.set()
+
+        async def acknowledge() -> None:
+            told = 0
+            while failed is None:
+                await something.wait()
+                something.clear()
+                if committed > told:
+                    told = committed
+                    await context.write(pb.Acknowledged(sequence=told))
+            raise failed
 
         async def read() -> None:
             while (message := await context.read()) is not grpc.aio.EOF:
                 await committing.put(take(message), then)
 
-        async def tell() -> None:
-            told = 0
-            while True:
-                await ending.wait()
-                if committed > told:
-                    told = committed
-                    await context.write(pb.Acknowledged(sequence=told))
-
-        await self._converse(context, read(), tell())
-
-    async def _converse(self, context: Context, *work: Coroutine[Any, Any, None]) -> None:
-        """Read and write until one of them ends; a peer that is refused is told why."""
-        tasks = [asyncio.ensure_future(part) for part in work]
+        tasks = [asyncio.ensure_future(read()), asyncio.ensure_future(acknowledge())]
         refused: WbpfError | None = None
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -20,17 +20,10 @@ from wbpf.wire import Backoff
 LOG = logging.getLogger("wbpf.collector")
 #: So much goes into one transaction at most.
 COMMIT_BYTES = 8 << 20
-#: So many conclusions may wait for pieces, and of so many agents it is known how far they are.
-HELD_MOST = 16_384
-AGENTS_MOST = 16_384
 
 
 class Rejected(WbpfError):
     """The store refuses this message whenever it is tried, so its stream is closed."""
-
-
-Then = Callable[[WbpfError | None], None]
-Item = tuple[Arrived, Then]
 
 
 class Committing:
@@ -46,12 +39,7 @@ class Committing:
         self._verdicts = Verdicts(store)
         self._room_bytes = waiting_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._waiting: deque[Item] = deque()
-        self._held: dict[int, Item] = {}  # what needs pieces that are not there yet
-        self._holds = 0
-        self._reached: OrderedDict[int, int] = (
-            OrderedDict()
-        )  # agent → number of its last piece that is stored
+        self._waiting: deque[tuple[Arrived, Callable[[WbpfError | None], None]]] = deque()
         self._something = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -60,7 +48,7 @@ class Committing:
         self.pieces = 0
         self.fault = ""
 
-    async def put(self, arrived: Arrived, then: Then) -> None:
+    async def put(self, arrived: Arrived, then: Callable[[WbpfError | None], None]) -> None:
         """Bring a message; waits while too much waits already.
 
         Args:
@@ -74,27 +62,6 @@ class Committing:
         self._waiting.append((arrived, then))
         self._something.set()
 
-    def hold(self, arrived: Arrived, then: Then) -> int:
-        """Bring a message that is committed once what it needs is, in the same transaction at the earliest.
-
-        Returns:
-            A number, for `let_go`.
-
-        Raises:
-            Rejected: too much is held already.
-        """
-        if len(self._held) >= HELD_MOST:
-            raise Rejected("no more conclusions can wait", f"{HELD_MOST} wait for pieces")
-        self._holds += 1
-        self._held[self._holds] = arrived, then
-        self._something.set()
-        return self._holds
-
-    def let_go(self, holds: Iterable[int]) -> None:
-        """Whoever brought these is gone, and will bring them again."""
-        for number in holds:
-            self._held.pop(number, None)
-
     async def run(self) -> None:
         """Commit, for ever."""
         loop = asyncio.get_running_loop()
@@ -102,7 +69,12 @@ class Committing:
         while True:
             await self._something.wait()
             self._something.clear()
-            while batch := self._next_batch():
+            while self._waiting:
+                batch, size = [], 0
+                while self._waiting and size < COMMIT_BYTES:
+                    item = self._waiting.popleft()
+                    batch.append(item)
+                    size += item[0].size_bytes
                 try:
                     await loop.run_in_executor(self._thread, self._commit, [item[0] for item in batch])
                 except StoreError as error:
@@ -113,38 +85,15 @@ class Committing:
                     for item in batch:
                         await self._alone(item)
                 else:
-                    for arrived, then in batch:
-                        self._reach(arrived)
+                    for _, then in batch:
                         then(None)
                 if self.fault:
                     LOG.warning("the store takes traces again")
                     self.fault = ""
                 backoff.reset()
                 self.commits += 1
-                self.waiting_bytes -= sum(item[0].size_bytes for item in batch)
+                self.waiting_bytes -= size
                 self._room.set()
-
-    def _next_batch(self) -> list[Item]:
-        """What waits, and what needs only that."""
-        batch: list[Item] = []
-        size = 0
-        reached: dict[int, int] = {}
-        while self._waiting and size < COMMIT_BYTES:
-            item = self._waiting.popleft()
-            batch.append(item)
-            size += item[0].size_bytes
-            reached[item[0].agent] = max(item[0].upto, reached.get(item[0].agent, 0))
-        for number, (arrived, then) in list(self._held.items()):
-            if all(max(self._reached.get(a, 0), reached.get(a, 0)) >= upto for a, upto in arrived.needs):
-                del self._held[number]
-                batch.append((arrived, then))
-        return batch
-
-    def _reach(self, arrived: Arrived) -> None:
-        if arrived.agent:
-            self._reached[arrived.agent] = max(arrived.upto, self._reached.pop(arrived.agent, 0))
-            if len(self._reached) > AGENTS_MOST:
-                self._reached.popitem(last=False)
 
     async def _wait_for_store(self, error: StoreError, backoff: Backoff) -> None:
         if not self.fault:
@@ -152,7 +101,7 @@ class Committing:
         self.fault = f"{error.what}: {error.why}"
         await asyncio.sleep(backoff.next_s())
 
-    async def _alone(self, item: Item) -> None:
+    async def _alone(self, item: tuple[Arrived, Callable[[WbpfError | None], None]]) -> None:
         """Find the message that the store refuses."""
         arrived, then = item
         try:
@@ -160,7 +109,6 @@ class Committing:
         except StoreError as error:
             then(Rejected(error.what, error.why, error.hint))
         else:
-            self._reach(arrived)
             then(None)
 
     def _commit(self, batch: list[Arrived]) -> None:

@@ -49,21 +49,13 @@ class SegmentNews:
 
 @dataclass(slots=True)
 class Arrived:
-    """One message, checked, ready to be stored.
-
-    Args:
-        needs: agents and numbers of pieces that must be stored before this.
-        agent, upto: with this message the agent has delivered its pieces up to that number.
-    """
+    """One message, checked, ready to be stored."""
 
     size_bytes: int
     host: HostInfo | None = None
     news: list[SegmentNews] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     conclusions: list[Conclusion] = field(default_factory=list)
-    needs: tuple[tuple[int, int], ...] = ()
-    agent: int = 0
-    upto: int = 0
 
 
 class Intake:
@@ -77,7 +69,6 @@ class Intake:
         self._owners = owners
         self._segments: dict[int, SegmentInfo] = {}
         self._facts = 0
-        self._agent = 0
         self.host: HostInfo | None = None
 
     def take(self, delivery: pb.Delivery) -> Arrived:
@@ -86,14 +77,11 @@ class Intake:
         Raises:
             Malformed: it is not what an agent of ours sends.
         """
-        arrived = Arrived(0, upto=delivery.upto)
+        arrived = Arrived(0)
         if delivery.HasField("host"):
             arrived.host = self._take_host(delivery.host)
-            self._agent = delivery.host.agent
-            arrived.upto = max(delivery.upto, delivery.host.before)
         if self.host is None:
             raise Malformed("a delivery from a host that did not say its name")
-        arrived.agent = self._agent
         for facts in delivery.segments:
             arrived.news.append(self._take_segment(facts))
         for trace in delivery.traces:
@@ -161,17 +149,6 @@ class Intake:
             )
         except FormatError as error:
             raise Malformed(error.what) from error
-
-
-def take_needs(wire: pb.WireConclusion) -> tuple[tuple[int, int], ...]:
-    """What a conclusion waits for.
-
-    Raises:
-        Malformed: it is not what a coordinator of ours sends.
-    """
-    if len(wire.needs) > HOSTS_MOST:
-        raise Malformed(f"a conclusion that waits for {len(wire.needs)} agents")
-    return tuple((need.agent, need.upto) for need in wire.needs)
 
 
 def take_conclusion(wire: pb.WireConclusion) -> Conclusion:

@@ -9,11 +9,10 @@ import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from wbpf.coordinator import verdict
 from wbpf.coordinator.admission import CONTROL_S, Admission
-from wbpf.coordinator.forecast import Forecast
 from wbpf.coordinator.gather import LATERALS_MOST, Gather, Group, TriggerFacts
 from wbpf.coordinator.hosts import Host, Hosts
 from wbpf.coordinator.outbox import Outbox
@@ -34,14 +33,6 @@ WATCHING_MOST = 100_000
 LAGGING_LEAST = 32
 #: How often a gather past its limit is looked at again.
 RECHECK_S = 0.5
-
-
-class ToStore(NamedTuple):
-    """A conclusion for the collector, which keeps it once it has these pieces of these agents."""
-
-    version: int
-    conclusion: Conclusion
-    needs: tuple[tuple[int, int], ...]
 
 
 class Clock(Protocol):
@@ -70,8 +61,7 @@ class Coordination:
         self.session = session
         self.hosts = Hosts()
         self.admission = Admission(spec.admission)
-        self.forecast = Forecast()
-        self.to_store: dict[int, ToStore] = {}
+        self.to_store: dict[int, tuple[int, Conclusion]] = {}
         self.counts: Counter[str] = Counter()
         self.collector_away = False
         self.on_stored: Callable[[Gather], None] = lambda gather: None
@@ -169,14 +159,9 @@ class Coordination:
         if host.outbox is outbox:
             host.outbox = None
             host.left_unix_ns = self.clock.unix_ns()
-            now = self.clock.mono_s()
             for gather in self._open.values():
-                part = gather.parts.get(host.host_id)
-                if part is not None:
+                if host.host_id in gather.parts:
                     self._lagging.pop(gather.number, None)
-                    if not part.delivered and gather.settled:
-                        gather.settled = False
-                        self._check_at(gather, now + self.spec.patience.limit_s)
 
     def heard(self, host: Host) -> None:
         """Something came from an agent."""
@@ -217,10 +202,6 @@ class Coordination:
                 host.outbox.refuse(fire.fire_id)
                 return
             gather = self._start(trace_id, trigger, Group(trace_id), now)
-            for likely in self.forecast.likely(trigger.name):
-                likely_host = self.hosts.get(likely)
-                if likely_host is not None and likely_host.reachable(now):
-                    self._ask(gather, likely, now, named=False)
         else:
             if not gather.trigger.name or not gather.primary:
                 gather.trigger, gather.primary = trigger, True
@@ -354,7 +335,7 @@ class Coordination:
             raise Malformed(f"gather {found.gather}, about which {host.name} was not asked")
         now = self.clock.mono_s()
         named, nameless, laterals = gather.absorb(part, found, now)
-        part.incarnation, part.agent = host.incarnation, host.agent_id & 0xFFFF_FFFF
+        part.incarnation = host.incarnation
         if gather.closed and (named or nameless or part.open_spans):
             self._reopen(gather, [], now)
             assert host.outbox is not None
@@ -401,15 +382,13 @@ class Coordination:
     def _conclude(self, gather: Gather, now: float, settled: bool) -> None:
         conclusion = verdict.conclude(gather, self.hosts, self.spec.patience, now, self.clock.unix_ns())
         gather.settled = settled
-        needs = verdict.needs_of(gather, self.hosts, now)
-        changed = gather.conclusion is None or not verdict.same_findings(gather.conclusion, conclusion)
-        if changed or (needs != gather.needs and gather.stored_version != gather.version):
+        if gather.conclusion is None or not verdict.same_findings(gather.conclusion, conclusion):
             if gather.conclusion is not None:
                 self.counts[gather.conclusion.status] -= 1
             self.counts[conclusion.status] += 1
-            gather.conclusion, gather.needs, gather.concluded_s = conclusion, needs, now
+            gather.conclusion, gather.concluded_s = conclusion, now
             gather.version += 1
-            self.to_store[gather.number] = ToStore(gather.version, conclusion, needs)
+            self.to_store[gather.number] = gather.version, conclusion
             self._lagging.setdefault(gather.number, now)
             self._wake()
         elif settled and gather.stored_version == gather.version and not gather.closed:
@@ -424,9 +403,6 @@ class Coordination:
         if gather.stored_version == 0:
             self.admission.done()
         gather.stored_version = max(gather.stored_version, version)
-        if gather.version == version:
-            for part in gather.parts.values():
-                part.delivered = part.delivered or (part.agent, part.upto) in gather.needs
         gather.pending = False
         self._settle_fires(gather.group)
         if gather.version == version:
@@ -452,9 +428,6 @@ class Coordination:
 
     def _close(self, gather: Gather, now: float) -> None:
         gather.closed = True
-        if gather.primary and gather.trigger.name:
-            took_part = [part.host_id for part in gather.parts.values() if part.records]
-            self.forecast.learn(gather.trigger.name, took_part)
         self._settle_fires(gather.group)
         self._open.pop(gather.number, None)
         self._lagging.pop(gather.number, None)
@@ -523,14 +496,7 @@ class Coordination:
         patience = self.spec.patience
         waiting = verdict.waits_for(gather, self.hosts, now)
         if waiting is Waiting.NOTHING:
-            late = gather.concluded_s + patience.peers_s < now and not self.collector_away
-            if gather.needs and gather.stored_version != gather.version and late:
-                # The collector does not get what was promised.
-                for part in gather.parts.values():
-                    part.upto = 0
-                waiting = Waiting.PEERS
-            else:
-                self._review(gather, now)
+            self._review(gather, now)
         elif waiting is Waiting.TRACE:
             self._lagging.pop(gather.number, None)
         limit_s = patience.peers_s if waiting is Waiting.PEERS else patience.limit_s
@@ -538,8 +504,7 @@ class Coordination:
             watched_s = now - gather.progress_s
             crowded = len(self._open) > self.spec.admission.in_flight_most // 2
             given_up = watched_s >= patience.watch_s or (waiting is Waiting.TRACE and crowded)
-            broken = gather.needs and gather.stored_version != gather.version
-            if gather.conclusion is None or given_up or broken:
+            if gather.conclusion is None or given_up:
                 self._conclude(gather, now, settled=given_up)
         if not gather.closed:
             self._check_at(gather, max(gather.progress_s + patience.limit_s, now + RECHECK_S))
@@ -552,4 +517,4 @@ class Coordination:
         """A conclusion was sent but not acknowledged."""
         gather = self._gathers.get(number)
         if gather is not None and gather.conclusion is not None and gather.version == version:
-            self.to_store.setdefault(number, ToStore(version, gather.conclusion, gather.needs))
+            self.to_store.setdefault(number, (version, gather.conclusion))

@@ -24,8 +24,7 @@ class Part:
         fired: a trigger fired there, so the trace may well have been.
         asked_s: when it was asked, by the coordinator's monotonic clock.
         told_s: when it last told something new.
-        incarnation: of the host when it last answered; `agent`: low half of the agent's id.
-        upto: number of its last piece in what that agent delivers.
+        incarnation: of the host when it last answered.
     """
 
     host_id: int
@@ -35,8 +34,6 @@ class Part:
     answered: bool = False
     told_s: float = 0.0
     incarnation: int = 0
-    agent: int = 0
-    upto: int = 0
     delivered: bool = True
     records: int = 0
     bytes: int = 0
@@ -83,7 +80,7 @@ class Gather:
         everyone: all hosts were asked, because it is not known which took part.
         edges_sent, edges_received: edge → the host that wrote the breadcrumb, and the peer it named.
         unanswered: edges sent, not known to be received; `unsent` the other way round.
-        conclusion: the last one; `version` counts them. It is true once the `needs` are stored.
+        conclusion: the last one; `version` counts them.
         pending: not stored since it was opened, or opened again.
         settled: nothing more is waited for, once the last conclusion is stored.
         closed: the hosts were told to let go.
@@ -108,7 +105,6 @@ class Gather:
     overfull: bool = False
     check_s: float = 0.0
     conclusion: Conclusion | None = None
-    needs: tuple[tuple[int, int], ...] = ()
     concluded_s: float = 0.0
     version: int = 0
     stored_version: int = 0
@@ -143,7 +139,6 @@ class Gather:
         if found.delivered or found.bytes > part.bytes or not part.answered:
             part.delivered = found.delivered or not found.bytes
         part.answered = True
-        part.upto = found.upto
         part.told_s = now_s
         part.records, part.bytes = found.records, found.bytes
         part.open_spans = found.open_spans

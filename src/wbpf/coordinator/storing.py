@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections import deque
 from itertools import islice
 from typing import NoReturn
 
@@ -18,8 +18,8 @@ from wbpf.wire import gather_pb2 as pb
 
 LOG = logging.getLogger("wbpf.coordinator")
 CONCLUSIONS_A_MESSAGE = 256
-#: Conclusions sent and not yet stored: beyond that the collector is given time.
-OPEN_MOST = 4096
+#: Messages sent and not acknowledged: beyond that the collector is given time.
+MESSAGES_OPEN = 16
 REFUSALS_MOST = 3
 
 _STATUS = {
@@ -29,13 +29,9 @@ _STATUS = {
 }
 
 
-def to_wire(
-    conclusion: Conclusion, needs: Iterable[tuple[int, int]] = (), ticket: int = 0
-) -> pb.WireConclusion:
+def to_wire(conclusion: Conclusion) -> pb.WireConclusion:
     """The message that says the same."""
     return pb.WireConclusion(
-        ticket=ticket,
-        needs=[pb.Need(agent=agent, upto=upto) for agent, upto in needs],
         trace_id=conclusion.trace_id,
         trigger=conclusion.trigger_name,
         value=conclusion.trigger_value,
@@ -72,8 +68,7 @@ class Storing:
         self._address = address
         self._meter = meter
         self._something = asyncio.Event()
-        self._ticket = 0
-        self._open: dict[int, tuple[int, int]] = {}  # ticket → gather and version
+        self._open: deque[list[tuple[int, int]]] = deque()  # a message each: gathers and versions
         self._refusals = 0
         self.connected = False
 
@@ -82,7 +77,7 @@ class Storing:
 
     @property
     def unstored(self) -> int:
-        return len(self._coordination.to_store) + len(self._open)
+        return len(self._coordination.to_store) + sum(len(message) for message in self._open)
 
     async def run(self) -> None:
         """Keep a stream to the collector, for ever."""
@@ -105,14 +100,17 @@ class Storing:
         self._refusals += 1
         if self._refusals > REFUSALS_MOST and self._open:
             self._refusals = 0
-            number, version = self._open.pop(next(iter(self._open)))
-            LOG.error("the collector refuses a conclusion", extra={"fields": {"gather": number, "why": why}})
-            self._coordination.stored(number, version)
+            for number, version in self._open.popleft():
+                LOG.error(
+                    "the collector refuses a conclusion", extra={"fields": {"gather": number, "why": why}}
+                )
+                self._coordination.stored(number, version)
 
     def _send_again(self) -> None:
-        """What was not stored is to be sent once more, unless a later version is already."""
-        for number, version in self._open.values():
-            self._coordination.store_again(number, version)
+        """What was not acknowledged is to be stored once more, unless a later version is already."""
+        for message in self._open:
+            for number, version in message:
+                self._coordination.store_again(number, version)
         self._open.clear()
 
     async def _stream(self, backoff: Backoff) -> NoReturn:
@@ -130,12 +128,14 @@ class Storing:
             stream.cancel()
 
     async def _read(self, stream: Stream) -> None:
+        acknowledged = 0
         while True:
-            answer: pb.Stored = await stream.read()
-            for ticket in answer.tickets:
-                if ticket in self._open:
-                    self._refusals = 0
-                    self._coordination.stored(*self._open.pop(ticket))
+            answer: pb.Acknowledged = await stream.read()
+            while acknowledged < answer.sequence and self._open:
+                acknowledged += 1
+                self._refusals = 0
+                for number, version in self._open.popleft():
+                    self._coordination.stored(number, version)
             self._something.set()
 
     async def _write(self, stream: Stream) -> None:
@@ -144,12 +144,10 @@ class Storing:
             await self._something.wait()
             self._something.clear()
             # After a refusal one at a time, to find out which it is.
-            while waiting and len(self._open) < (1 if self._refusals else OPEN_MOST):
-                message = pb.Conclusions()
+            while waiting and len(self._open) < (1 if self._refusals else MESSAGES_OPEN):
                 taken = list(islice(waiting.items(), 1 if self._refusals else CONCLUSIONS_A_MESSAGE))
-                for number, (version, conclusion, needs) in taken:
+                for number, _ in taken:
                     del waiting[number]
-                    self._ticket = self._ticket % 0xFFFF_FFFF + 1
-                    self._open[self._ticket] = number, version
-                    message.conclusions.append(to_wire(conclusion, needs, self._ticket))
+                self._open.append([(number, version) for number, (version, _) in taken])
+                message = pb.Conclusions(conclusions=[to_wire(conclusion) for _, (_, conclusion) in taken])
                 await stream.write(message)

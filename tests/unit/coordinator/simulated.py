@@ -15,10 +15,9 @@ from typing import Any
 
 from wbpf.agent import AgentSpec
 from wbpf.agent.conversation import Conversation
-from wbpf.collector.intake import Intake, take_conclusion, take_needs
+from wbpf.collector.intake import Intake, take_conclusion
 from wbpf.collector.verdicts import Verdicts
 from wbpf.coordinator import AdmissionSpec, Coordination, CoordinatorSpec
-from wbpf.coordinator.coordination import ToStore
 from wbpf.coordinator.hosts import Host
 from wbpf.coordinator.outbox import Outbox
 from wbpf.coordinator.storing import to_wire
@@ -219,15 +218,12 @@ class HostDouble:
     def start_agent(self) -> None:
         self.kill_agent()
         self.agents += 1
-        agent_id = self.host_id % 1000 * 1000 + self.agents
-        facts = pb.HostFacts(
-            name=self.name, host_id=self.host_id, incarnation=self.incarnation, agent=agent_id
-        )
+        facts = pb.HostFacts(name=self.name, host_id=self.host_id, incarnation=self.incarnation)
         folder: Any = Folder(self.segment)
         self.agent = Conversation(
             AgentSpec(host=self.name),
             facts,
-            agent_id,
+            self.agents,
             self.started_unix_ns,
             folder,
             self.cluster.mono_s,
@@ -288,8 +284,7 @@ class Cluster:
         self.owners: dict[int, int] = {}
         self.sessions = 0
         self.hosts = {name: HostDouble(self, name, rng.randrange(-50, 50) * 1_000_000) for name in names}
-        self.concluding: list[tuple[int, ToStore]] = []
-        self.reached: dict[int, int] = {}
+        self.concluding: deque[tuple[int, int, Conclusion]] = deque()
         self.stored: dict[bytes, Conclusion] = {}
         self.verdicts = Verdicts(EmptyStore())
         self.pieces: dict[bytes, set[tuple[str, int]]] = {}
@@ -400,7 +395,6 @@ class Cluster:
             return False
         arrived = host.intake.take(host.shipped.popleft())
         host.received += 1
-        self.reached[arrived.agent] = max(arrived.upto, self.reached.get(arrived.agent, 0))
         for piece in arrived.pieces:
             unit = 1000 * piece.chunk + piece.start_unit // 8
             self.pieces.setdefault(piece.trace_id, set()).add((host.name, unit))
@@ -418,19 +412,15 @@ class Cluster:
         if not waiting:
             return False
         number = next(iter(waiting))
-        self.concluding.append((number, waiting.pop(number)))
+        version, conclusion = waiting.pop(number)
+        self.concluding.append((number, version, conclusion))
         return True
 
     def collector_concludes(self) -> bool:
-        for item in self.concluding:
-            number, (version, concluded, needs) = item
-            wire = pb.WireConclusion.FromString(to_wire(concluded, needs).SerializeToString())
-            if all(self.reached.get(agent, 0) >= upto for agent, upto in take_needs(wire)):
-                self.concluding.remove(item)
-                break
-        else:
+        if not self.concluding:
             return False
-        conclusion = take_conclusion(wire)
+        number, version, conclusion = self.concluding.popleft()
+        conclusion = take_conclusion(pb.WireConclusion.FromString(to_wire(conclusion).SerializeToString()))
         chosen = self.verdicts.choose(conclusion)
         if chosen is not None:
             self.stored[chosen.trace_id] = chosen
