@@ -17,10 +17,6 @@ Json = dict[str, Any]
 COMMAND = (sys.executable, "-m", "wbpf.cli")
 
 
-#: What an agent says to the collector to introduce itself, at most; counted like what follows it.
-INTRODUCTION_BYTES = 64
-
-
 @dataclass(frozen=True)
 class Run:
     """A finished run with `-o json`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.demo.running import INTRODUCTION_BYTES, assert_honest, run_demo
+from tests.integration.demo.running import assert_honest, run_demo
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -30,6 +30,5 @@ def test_no_false_alarm_without_faults(tmp_path: Path, seed: int) -> None:
     run = run_demo(tmp_path / "kept", "--seed", seed, "--fault-rate", 0, timeout_s=300)
     assert run.status == 0
     assert run.printed["requests"] == 20_000
-    assert run.printed["false_alarms"] == 0
-    assert run.printed["bytes_shipped"] <= 4 * INTRODUCTION_BYTES
+    assert run.printed["false_alarms"] == run.printed["bytes_shipped"] == 0
     assert run.traces() == []
