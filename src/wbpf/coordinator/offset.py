@@ -36,7 +36,9 @@ class OffsetEstimate:
         round_trip_ns = (t3_ns - t0_ns) - (t2_ns - t1_ns)
         if t3_ns < t0_ns or t2_ns < t1_ns or round_trip_ns < 0:
             return False
-        offset = Offset(((t0_ns - t1_ns) + (t3_ns - t2_ns)) // 2, round_trip_ns // 2 + 1)
+        # The clocks drift during the exchange too.
+        drift_ns = (t3_ns - t0_ns) * DRIFT_PPM // 1_000_000
+        offset = Offset(((t0_ns - t1_ns) + (t3_ns - t2_ns)) // 2, round_trip_ns // 2 + drift_ns + 1)
         best = self.best(now_s)
         if best is not None:
             apart_ns = abs(best.offset_ns - offset.offset_ns)
