@@ -34,7 +34,7 @@ class AdmissionSpec:
 
     in_flight_most: int = 4096
     rate_most: float = 0.0
-    lag_s: float = 0.25
+    lag_s: float = 0.5
 
 
 @dataclass(slots=True)

@@ -81,7 +81,7 @@ def test_ten_times_overload_is_served_fast_and_shared_by_weight() -> None:
         lags.append(load.now_s - load.waiting[0][0] if load.waiting else 0.0)
     total = sum(load.served.values())
     assert total > 0.7 * 1000 * 10
-    assert sorted(lags)[18] < 1.0
+    assert sorted(lags)[18] < 1.5
     assert load.served["rare"] == pytest.approx(200, rel=0.15), "it wants less than its share"
     assert load.served["heavy"] / load.served["light"] == pytest.approx(3, rel=0.1)
 
