@@ -54,6 +54,7 @@ def render(result: dict[str, Any]) -> str:
         f"clock source {machine['clocksource']}",
         versions["gcc"],
         f"Python {versions['python']}",
+        f"load {machine['load']} before the run",
     ]
     lines = [
         f"{', '.join(where)}; commit {versions['commit']}, seed {result['seed']}.",

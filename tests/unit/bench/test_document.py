@@ -11,6 +11,7 @@ from bench.result import RESULTS, Bar, Result, Row
 
 MACHINE = {
     "cpu": "abacus", "cores": 2, "virtual": True, "memory_gib": 1.0, "kernel": "6", "clocksource": "sundial",
+    "load": 0.5,
 }  # fmt: skip
 VERSIONS = {"gcc": "gcc 12", "python": "3.11", "commit": "0"}
 
