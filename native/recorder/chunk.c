@@ -58,22 +58,22 @@ static void recycle(const struct mapping *map, uint32_t chunk, uint32_t process)
             chunk_survey(map, chunk, word, &ids, &cleared, &newest);
         if (ids > cleared)
             raise_to(&map->header->lost_until, newest);
-        c->pending_records = c->recycled_records + word_records(word);
-        c->pending_bytes = c->recycled_bytes + 8ull * word_front(word);
+        store_relaxed(&c->pending_records, c->recycled_records + word_records(word));
+        store_relaxed(&c->pending_bytes, c->recycled_bytes + 8ull * word_front(word));
         word = word_of_generation(2 * c->uses + 1);
         store_release(&c->word, word);
     }
     atomic_thread_fence(memory_order_release);
-    c->recycled_records = c->pending_records;
-    c->recycled_bytes = c->pending_bytes;
+    store_relaxed(&c->recycled_records, c->pending_records);
+    store_relaxed(&c->recycled_bytes, c->pending_bytes);
     if (word == word_of_generation(2 * c->uses + 1)) /* else a taker died after this step */
-        c->uses += 1;
-    c->open_ticks = clock_ticks();
+        store_relaxed(&c->uses, c->uses + 1);
+    store_relaxed(&c->open_ticks, clock_ticks());
     c->close_ticks = 0;
     c->ids = 0;
     store_relaxed(&c->cleared_ids, 0);
     c->kind = WBPF_CHUNK_THREAD;
-    c->process = process;
+    store_relaxed(&c->process, process);
     store_release(&c->word, word_of_generation(2 * c->uses));
 }
 

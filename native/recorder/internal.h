@@ -18,6 +18,39 @@
 #define store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define add_relaxed(p, v)   __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 
+/*
+ * Bytes that their owner may be writing: whether they were read right, the published word tells afterwards.
+ * The thread sanitiser, which knows neither such words nor fences, does not look at these reads, and is told
+ * what it can't see.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define UNSEEN __attribute__((no_sanitize("thread"), noinline, unused)) static
+UNSEEN uint64_t load_unowned(const volatile uint64_t *from)
+{
+    return *from;
+}
+UNSEEN void copy_unowned(uint8_t *to, const volatile uint8_t *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        to[i] = from[i];
+}
+void __tsan_acquire(void *);
+void __tsan_release(void *);
+#define HAPPENS_BEFORE(what) __tsan_release(what)
+#define HAPPENS_AFTER(what)  __tsan_acquire(what)
+#else
+static inline uint64_t load_unowned(const uint64_t *from)
+{
+    return load_relaxed(from);
+}
+static inline void copy_unowned(uint8_t *to, const uint8_t *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+#define HAPPENS_BEFORE(what) ((void)0)
+#define HAPPENS_AFTER(what)  ((void)0)
+#endif
+
 /* ---- the published word ---- */
 
 #define WORD_RECORDS_SHIFT    (WBPF_WORD_FRONT_BITS + WBPF_WORD_DIRECTORY_BITS)
@@ -252,6 +285,7 @@ struct writer {
 struct recorder_state {
     uint32_t alive;
     uint32_t lock; /* spin lock of slow paths; free again in a forked child */
+    uint32_t reclaiming;
     struct process process;
     struct writer *writers, *free_writers;
     uint32_t spare[64]; /* partly filled chunks that exited threads left, + 1 */
@@ -286,6 +320,9 @@ static inline struct writer *writer_here(void)
     struct writer *w = tls_writer;
     return LIKELY(w && w->alive) ? w : writer_slow();
 }
+/* Take back writers of threads that ended without a word: not made by pthreads, or they traced when their
+ * last destructor had run. True: there was one. */
+bool writer_reclaim(void);
 void writer_count_refused(void);
 void writer_count_truncated(void);
 
@@ -316,6 +353,7 @@ static inline void writer_leave(struct writer *w)
 {
     atomic_signal_fence(memory_order_seq_cst);
     w->busy = 0;
+    HAPPENS_BEFORE(w); /* that its thread is found gone */
 }
 static inline uint64_t writer_random(struct writer *w)
 {

@@ -68,24 +68,71 @@ static void *wiped_memory(size_t bytes)
     return memory;
 }
 
-static struct writer *new_writer(void)
+static void give_back(struct writer *w)
+{
+    store_release(&w->alive, 0);
+    state_lock();
+    w->next_free = wbpf_state->free_writers;
+    wbpf_state->free_writers = w;
+    state_unlock();
+}
+
+/* A writer that is in use is not given back, and then perhaps another thread's, while this is asked. */
+static bool thread_is_gone(const struct writer *w, int pid)
+{
+    state_lock();
+    bool gone = load_acquire(&w->alive) && syscall(SYS_tgkill, pid, w->tid, 0) != 0 && errno == ESRCH;
+    state_unlock();
+    return gone;
+}
+
+bool writer_reclaim(void)
+{
+    bool found = false;
+    int pid = getpid();
+    while (__atomic_exchange_n(&wbpf_state->reclaiming, 1, __ATOMIC_ACQUIRE))
+        sched_yield();
+    for (struct writer *w = load_acquire(&wbpf_state->writers); w; w = w->next)
+        if (thread_is_gone(w, pid)) {
+            HAPPENS_AFTER(w);
+            writer_retire(w);
+            give_back(w);
+            found = true;
+        }
+    store_release(&wbpf_state->reclaiming, 0);
+    return found;
+}
+
+static struct writer *pop_writer(void)
 {
     state_lock();
     struct writer *w = wbpf_state->free_writers;
     if (w) {
         wbpf_state->free_writers = w->next_free;
-    } else {
-        uint8_t *slab = wiped_memory(SLAB_BYTES);
-        size_t size = (sizeof *w + 127) / 128 * 128;
-        for (size_t at = 0; slab && at + size <= SLAB_BYTES; at += size) {
-            struct writer *one = (struct writer *)(slab + at);
-            one->next = wbpf_state->writers;
-            wbpf_state->writers = one;
-            if (w)
-                one->next_free = wbpf_state->free_writers, wbpf_state->free_writers = one;
-            else
-                w = one;
-        }
+        struct writer *next = w->next;
+        memset(w, 0, sizeof *w);
+        w->next = next;
+    }
+    state_unlock();
+    return w;
+}
+
+static struct writer *new_writer(void)
+{
+    struct writer *w = pop_writer();
+    if (w || (writer_reclaim() && (w = pop_writer())))
+        return w;
+    state_lock();
+    uint8_t *slab = wiped_memory(SLAB_BYTES);
+    size_t size = (sizeof *w + 127) / 128 * 128;
+    for (size_t at = 0; slab && at + size <= SLAB_BYTES; at += size) {
+        struct writer *one = (struct writer *)(slab + at);
+        one->next = wbpf_state->writers;
+        store_release(&wbpf_state->writers, one);
+        if (w)
+            one->next_free = wbpf_state->free_writers, wbpf_state->free_writers = one;
+        else
+            w = one;
     }
     state_unlock();
     return w;
@@ -127,11 +174,7 @@ static void thread_exits(void *argument)
     atomic_signal_fence(memory_order_seq_cst);
     tls_writer = NULL;
     writer_retire(w);
-    w->alive = 0;
-    state_lock();
-    w->next_free = wbpf_state->free_writers;
-    wbpf_state->free_writers = w;
-    state_unlock();
+    give_back(w);
     atomic_signal_fence(memory_order_seq_cst);
     tls_entering = 0;
 }
@@ -181,9 +224,6 @@ static struct writer *start_writer(void)
     struct writer *w = new_writer();
     if (!w)
         return NULL;
-    struct writer *next = w->next;
-    memset(w, 0, sizeof *w);
-    w->next = next;
     w->tid = (uint32_t)syscall(SYS_gettid);
     w->random = random_u64();
     w->slot = claim_thread_slot(wbpf_state->process.owner, w->tid);
@@ -191,7 +231,7 @@ static struct writer *start_writer(void)
         w->slot = &w->own_slot;
     writer_publish(w);
     pthread_setspecific(exit_key, w);
-    w->alive = 1;
+    store_release(&w->alive, 1);
     tls_writer = w;
     return w;
 }
@@ -204,6 +244,7 @@ struct writer *writer_slow(void)
         writer_count_refused();
         return NULL;
     }
+    int error = errno; /* the application's */
     tls_entering = 1;
     atomic_signal_fence(memory_order_seq_cst);
     struct writer *w = tls_writer; /* a signal handler may have got one just before */
@@ -211,6 +252,7 @@ struct writer *writer_slow(void)
         w = start_writer();
     atomic_signal_fence(memory_order_seq_cst);
     tls_entering = 0;
+    errno = error;
     return w;
 }
 

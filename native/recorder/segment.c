@@ -267,6 +267,29 @@ int wbpf_segment_set_trace_level(wbpf_segment *segment, const uint8_t trace_id[1
 
 /* ---- counters ---- */
 
+/* What one chunk has and had. Recycled meanwhile, its records would count twice, or not at all: once more. */
+static void count_chunk(const struct wbpf_chunk_header *c, wbpf_counters *out)
+{
+    uint64_t word, recycled, bytes, opened;
+    bool recycling;
+    int tries = 0; /* hostile memory may change for ever */
+    do {
+        word = load_acquire(&c->word);
+        recycling = word_generation(word) & 1;
+        opened = load_relaxed(&c->open_ticks);
+        recycled = load_relaxed(recycling ? &c->pending_records : &c->recycled_records);
+        bytes = load_relaxed(recycling ? &c->pending_bytes : &c->recycled_bytes);
+        atomic_thread_fence(memory_order_acquire);
+    } while (word_generation(load_relaxed(&c->word)) != word_generation(word) && ++tries < 100);
+    out->resident_records += recycling ? 0 : word_records(word);
+    out->resident_bytes += recycling ? 0 : 8ull * word_front(word);
+    out->recycled_records += recycled;
+    out->recycled_bytes += bytes;
+    out->chunks_used += word != 0;
+    if (word_records(word) && (!out->oldest_ticks || opened < out->oldest_ticks))
+        out->oldest_ticks = opened;
+}
+
 void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
 {
     const struct wbpf_segment_header *h = segment->map.header;
@@ -274,18 +297,9 @@ void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
                            .lost_until_ticks = load_relaxed(&h->lost_until)};
     struct census census = census_of(segment->path);
     for (uint32_t i = 0; i < h->chunk_count; i++) {
-        const struct wbpf_chunk_header *c = &segment->map.chunks[i];
-        uint64_t word = load_acquire(&c->word), owner = load_relaxed(&c->owner),
-                 opened = load_relaxed(&c->open_ticks);
-        bool recycling = word_generation(word) & 1;
-        out->resident_records += recycling ? 0 : word_records(word);
-        out->resident_bytes += recycling ? 0 : 8ull * word_front(word);
-        out->recycled_records += load_relaxed(recycling ? &c->pending_records : &c->recycled_records);
-        out->recycled_bytes += load_relaxed(recycling ? &c->pending_bytes : &c->recycled_bytes);
-        out->chunks_used += word != 0;
+        uint64_t owner = load_relaxed(&segment->map.chunks[i].owner);
         out->chunks_owned += owner && process_alive(&segment->map, &census, NULL, owner);
-        if (word_records(word) && (!out->oldest_ticks || opened < out->oldest_ticks))
-            out->oldest_ticks = opened;
+        count_chunk(&segment->map.chunks[i], out);
     }
     for (uint32_t i = 0; i < h->process_count; i++) {
         const struct wbpf_process_slot *p = &segment->map.processes[i];

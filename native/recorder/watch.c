@@ -148,13 +148,13 @@ static bool has_hit(const wbpf_watch *w, const uint8_t *data, uint32_t chunk_byt
 {
     for (uint32_t i = 0; i < slots;) {
         const uint64_t *at = (const uint64_t *)directory_at(data, chunk_bytes, i);
-        if ((uint8_t)(load_relaxed(at) >> 16) != WBPF_SLOT_RUN_NEW) {
+        if ((uint8_t)(load_unowned(at) >> 16) != WBPF_SLOT_RUN_NEW) {
             i++;
             continue;
         }
         if (i + 3 > slots)
             return true;
-        if (lookup(w, load_relaxed(at - 1), load_relaxed(at - 2)))
+        if (lookup(w, load_unowned(at - 1), load_unowned(at - 2)))
             return true;
         i += 3;
     }
@@ -228,10 +228,16 @@ static int add_range(wbpf_watch *w, wbpf_piece *what, struct range r)
     return watch_add_piece(w, what, w->copy + 8 * (size_t)r.from, 8 * (r.to - r.from));
 }
 
+/* Of a chunk's header, copied with the chunk. */
+struct use {
+    uint64_t uses;
+    uint32_t process;
+};
+
 /* Parse the copied chunk; `old_front`: what was read before, for ids that are not fresh. `everything`: for
  * dumps. */
 static int parse_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint32_t old_front, bool everything,
-                       uint64_t uses)
+                       struct use use)
 {
     const struct wbpf_segment_header *h = w->segment->map.header;
     uint32_t slots = word_slots(word), front = word_front(word), tid = 0;
@@ -267,9 +273,9 @@ static int parse_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint32_t ol
             r.from = old_front;
         if (r.from >= r.to)
             continue;
-        wbpf_piece what = {.uses = uses,
+        wbpf_piece what = {.uses = use.uses,
                            .chunk = chunk,
-                           .process = w->segment->map.chunks[chunk].process,
+                           .process = use.process,
                            .tid = tid,
                            .cleared = named->flags & WBPF_FLAG_CLEARED};
         id_join(what.trace_id, lo, hi);
@@ -281,16 +287,17 @@ static int parse_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint32_t ol
 }
 
 /* Copy what `word` covers; false if the chunk was recycled meanwhile. */
-static bool copy_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint64_t *uses)
+static bool copy_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, struct use *use)
 {
     const struct mapping *map = &w->segment->map;
     uint32_t bytes = map->header->chunk_bytes, front = 8 * word_front(word), back = 8 * word_slots(word);
     const uint8_t *data = chunk_data(map, chunk);
     if (front > bytes || back > bytes - front)
         return false;
-    memcpy(w->copy, data, front);
-    memcpy(w->copy + bytes - back, data + bytes - back, back);
-    *uses = load_relaxed(&map->chunks[chunk].uses);
+    copy_unowned(w->copy, data, front);
+    copy_unowned(w->copy + bytes - back, data + bytes - back, back);
+    use->uses = load_relaxed(&map->chunks[chunk].uses);
+    use->process = load_relaxed(&map->chunks[chunk].process);
     atomic_thread_fence(memory_order_acquire);
     return word_generation(load_relaxed(&map->chunks[chunk].word)) == word_generation(word);
 }
@@ -299,7 +306,8 @@ static int poll_chunk(wbpf_watch *w, uint32_t chunk)
 {
     const struct mapping *map = &w->segment->map;
     for (int tries = 0; tries < 3; tries++) {
-        uint64_t word = load_acquire(&map->chunks[chunk].word), old = w->words[chunk], uses;
+        uint64_t word = load_acquire(&map->chunks[chunk].word), old = w->words[chunk];
+        struct use use;
         if (word == old && !w->any_fresh)
             return 0;
         uint32_t old_front = word_generation(word) == word_generation(old) ? word_front(old) : 0;
@@ -309,8 +317,8 @@ static int poll_chunk(wbpf_watch *w, uint32_t chunk)
         if (8 * word_slots(word) > map->header->chunk_bytes ||
             !has_hit(w, chunk_data(map, chunk), map->header->chunk_bytes, word_slots(word)))
             return 0;
-        if (copy_chunk(w, chunk, word, &uses))
-            return parse_chunk(w, chunk, word, old_front, false, uses);
+        if (copy_chunk(w, chunk, word, &use))
+            return parse_chunk(w, chunk, word, old_front, false, use);
     }
     return 0; /* recycled under our eyes: lost_until tells */
 }
@@ -379,10 +387,11 @@ int wbpf_watch_dump(wbpf_watch *w, uint32_t *cursor, const wbpf_piece **pieces, 
             continue;
         }
         for (int tries = 0; tries < 3; tries++) {
-            uint64_t word = load_acquire(&map->chunks[chunk].word), uses;
-            if (word_generation(word) & 1 || !word_front(word) || !copy_chunk(w, chunk, word, &uses))
+            uint64_t word = load_acquire(&map->chunks[chunk].word);
+            struct use use;
+            if (word_generation(word) & 1 || !word_front(word) || !copy_chunk(w, chunk, word, &use))
                 continue;
-            error = parse_chunk(w, chunk, word, 0, true, uses);
+            error = parse_chunk(w, chunk, word, 0, true, use);
             break;
         }
     }

@@ -1,6 +1,6 @@
 /* Appending records to the thread's chunk. */
 #include "append.h"
-#include <stdio.h>
+#include <errno.h>
 
 #define THREAD_SLOT_BYTES 8
 #define RUN_SLOT_BYTES    8
@@ -31,8 +31,11 @@ static int64_t take_spare(void)
     if (load_relaxed(&wbpf_state->spare_count) == 0)
         return -1;
     state_lock();
-    if (wbpf_state->spare_count)
-        chunk = wbpf_state->spare[--wbpf_state->spare_count];
+    uint32_t count = wbpf_state->spare_count;
+    if (count) {
+        chunk = wbpf_state->spare[count - 1];
+        store_relaxed(&wbpf_state->spare_count, count - 1);
+    }
     state_unlock();
     return chunk;
 }
@@ -41,29 +44,43 @@ static bool leave_spare(uint32_t chunk)
 {
     bool left = false;
     state_lock();
-    if (wbpf_state->spare_count < sizeof wbpf_state->spare / sizeof *wbpf_state->spare) {
-        wbpf_state->spare[wbpf_state->spare_count++] = chunk;
+    uint32_t count = wbpf_state->spare_count;
+    if (count < sizeof wbpf_state->spare / sizeof *wbpf_state->spare) {
+        wbpf_state->spare[count] = chunk;
+        store_relaxed(&wbpf_state->spare_count, count + 1);
         left = true;
     }
     state_unlock();
     return left;
 }
 
-/* `cleared_ids` and `ids` of a spare chunk are kept in its header. */
-static bool get_chunk(struct writer *w)
+/* When nobody has one to give, a chunk of a thread that is no more. */
+static int64_t take_chunk(struct writer *w)
 {
-    int64_t chunk = take_spare();
-    if (chunk < 0) {
-        uint64_t now = clock_ticks();
-        if (now < w->retry_ticks)
-            return false;
-        if (process_check(&wbpf_map, &wbpf_state->process) == 0)
+    int64_t chunk = -1, spare;
+    int error = errno; /* the application's */
+    uint64_t now = clock_ticks();
+    if (now < w->retry_ticks)
+        return -1;
+    if (process_check(&wbpf_map, &wbpf_state->process) == 0) {
+        chunk = chunk_take(&wbpf_map, &wbpf_state->process);
+        if (chunk < 0 && (writer_reclaim(), (spare = take_spare()) >= 0)) {
+            chunk_close(&wbpf_map, (uint32_t)spare, now);
             chunk = chunk_take(&wbpf_map, &wbpf_state->process);
-        if (chunk < 0) {
-            w->retry_ticks = now + wbpf_map.header->ticks_hz / 1000;
-            return false;
         }
     }
+    if (chunk < 0)
+        w->retry_ticks = now + wbpf_map.header->ticks_hz / 1000;
+    errno = error;
+    return chunk;
+}
+
+/* `cleared_ids` and `ids` of a spare chunk are kept in its header. */
+static bool get_chunk(struct writer *w, bool spare_too)
+{
+    int64_t chunk = spare_too ? take_spare() : -1;
+    if (chunk < 0 && (chunk = take_chunk(w)) < 0)
+        return false;
     w->chunk_index = chunk;
     w->chunk = &wbpf_map.chunks[chunk];
     w->base = chunk_data(&wbpf_map, (uint32_t)chunk);
@@ -133,8 +150,8 @@ static bool open_run(struct writer *w, uint32_t need, unsigned kind)
 
 bool writer_make_room(struct writer *w, uint32_t need, unsigned kind)
 {
-    for (int fresh = 0; fresh < 2; fresh++) {
-        if (!w->chunk && !get_chunk(w))
+    for (int tries = 0; tries < 3; tries++) { /* ours, a spare one, one that surely has room */
+        if (!w->chunk && !get_chunk(w, tries < 2))
             break;
         if (w->run_open ? need <= w->room : open_run(w, need, kind))
             return true;

@@ -85,6 +85,22 @@ static inline wbpf_segment *open_reader(void)
     return segment;
 }
 
+/* A reader through the writers' own mapping: the thread sanitiser takes two mappings for two memories. */
+static inline wbpf_segment *share_mapping(void)
+{
+    wbpf_segment *segment = calloc(1, sizeof *segment);
+    CHECK(segment);
+    segment->map = wbpf_map;
+    segment->path = strdup(wbpf_path);
+    return segment;
+}
+
+static inline void end_sharing(wbpf_segment *segment)
+{
+    free(segment->path);
+    free(segment);
+}
+
 static inline wbpf_counters counters_of(const wbpf_segment *segment)
 {
     wbpf_counters c;

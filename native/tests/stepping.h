@@ -55,9 +55,11 @@ static long run_to(pid_t tid, long steps)
         return 0;
     CHECK(ptrace(PTRACE_CONT, tid, NULL, NULL) == 0);
     CHECK(waitpid(tid, &status, __WALL) == tid);
-    if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP)
+    if (!WIFSTOPPED(status))
         return -1;
     CHECK(ptrace(PTRACE_POKETEXT, tid, place, text) == 0);
+    if (WSTOPSIG(status) != SIGTRAP)
+        return -1;
     CHECK(place_of(tid) == place + 1);
     CHECK(ptrace(PTRACE_POKEUSER, tid, offsetof(struct user_regs_struct, rip), place) == 0);
     return steps;
@@ -76,7 +78,8 @@ static long run_to(pid_t tid, long steps)
 }
 #endif
 
-static void learn_route(pid_t tid)
+/* `most` steps of it. */
+static void learn_route(pid_t tid, long most)
 {
     long room = 4096;
     route.count = 0;
@@ -85,7 +88,7 @@ static void learn_route(pid_t tid)
         if (route.count == room)
             route.places = realloc(route.places, (size_t)(room *= 2) * sizeof *route.places);
         route.places[route.count++] = place_of(tid);
-    } while (step(tid));
+    } while (route.count < most && step(tid));
     route.first = realloc(route.first, (size_t)route.count * sizeof *route.first);
     for (long i = 0; i < route.count; i++) {
         route.first[i] = route.places[i] != 0;

@@ -216,7 +216,7 @@ static long kill_on_path(const struct path *path, long kills)
 {
     pid_t tid, pid = start_victim(path, &tid);
     uint64_t before = written_of(segment);
-    learn_route(tid);
+    learn_route(tid, 1000000);
     kill_victim(pid);
     CHECK(check_after_death(path, before, true) == path->records);
     long killed = 1, stride = route.count / kills + 1;

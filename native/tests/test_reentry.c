@@ -186,7 +186,7 @@ static long signal_on_path(const struct path *path, long signals)
     renew_segment();
     pid_t tid, pid = start_victim(path, &tid);
     int status;
-    learn_route(tid);
+    learn_route(tid, 1000000);
     kill(pid, SIGKILL);
     while (waitpid(-1, &status, __WALL) > 0)
         ;
