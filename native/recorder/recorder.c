@@ -281,22 +281,43 @@ void writer_calibrate(struct writer *w)
    first, as long as half of its schema area stays free for new ones. */
 static struct known_schema {
     struct known_schema *next;
-    char *name, *fields;
+    const char *name, *fields;
 } *known_schemas, **known_schemas_end = &known_schemas;
+
+/* Memory for them. Not malloc()'s, whose locks may be held by what a signal handler interrupted, or by
+ * threads that a raw clone left behind. */
+static void *keep(size_t bytes)
+{
+    static uint8_t *at;
+    static size_t left;
+    bytes = (bytes + 7) & ~(size_t)7;
+    if (bytes > left) {
+        void *slab = mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (slab == MAP_FAILED)
+            return NULL;
+        at = slab;
+        left = SLAB_BYTES;
+    }
+    left -= bytes;
+    at += bytes;
+    return at - bytes;
+}
 
 static void remember_schema(const char *name, const char *fields)
 {
     for (struct known_schema *k = known_schemas; k; k = k->next)
         if (strcmp(k->name, name) == 0 && strcmp(k->fields, fields) == 0)
             return;
-    struct known_schema *k = malloc(sizeof *k);
-    if (!k)
+    size_t name_bytes = strlen(name) + 1, fields_bytes = strlen(fields) + 1;
+    struct known_schema *k = keep(sizeof *k);
+    char *text = k ? keep(name_bytes + fields_bytes) : NULL;
+    if (!text)
         return;
-    *k = (struct known_schema){NULL, strdup(name), strdup(fields)};
-    if (k->name && k->fields) {
-        *known_schemas_end = k;
-        known_schemas_end = &k->next;
-    }
+    memcpy(text, name, name_bytes);
+    memcpy(text + name_bytes, fields, fields_bytes);
+    *k = (struct known_schema){NULL, text, text + name_bytes};
+    store_release(known_schemas_end, k); /* a fork of another thread may come in between */
+    known_schemas_end = &k->next;
 }
 
 static bool schema_area_is_half_full(const struct mapping *map)
