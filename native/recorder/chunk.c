@@ -33,18 +33,23 @@ void chunk_survey(const struct mapping *map, uint32_t chunk, uint64_t word, uint
             *cleared += slot->flags & WBPF_FLAG_CLEARED;
         }
     }
+    /* Stamps may go back: of a thread that read the clock, waited, and went on in what another one left. */
     uint64_t stamp = 0;
     bool last_has_one = false;
+    *newest = 0;
     for (uint32_t at = 0; at + sizeof(struct wbpf_record_header) <= end;) {
         const struct wbpf_record_header *r = (const struct wbpf_record_header *)(data + at);
         if (r->bytes < sizeof *r)
             break;
-        last_has_one = r->kind & WBPF_STAMPED;
-        if (last_has_one && at + 16 <= end)
+        last_has_one = r->kind & WBPF_STAMPED && at + 16 <= end;
+        if (last_has_one) {
             memcpy(&stamp, data + at + 8, 8);
+            *newest = stamp > *newest ? stamp : *newest;
+        }
         at += (r->bytes + 7u) & ~7u;
     }
-    *newest = last_has_one ? stamp : clock_read_slow(map->header->clock_kind);
+    if (!last_has_one)
+        *newest = clock_read_slow(map->header->clock_kind);
 }
 
 static void recycle(const struct mapping *map, uint32_t chunk, uint32_t process)
