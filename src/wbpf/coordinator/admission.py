@@ -98,8 +98,6 @@ class Admission:
         if share is None:
             name = trigger if len(self.shares) < NAMES_MOST else OTHERS
             share = self.shares.setdefault(name, Share())
-            if self.capacity is not None and not share.offered_rate:
-                share.threshold = min(item.threshold for item in self.shares.values())
         return share
 
     def done(self, gathers: int = 1) -> None:
@@ -125,6 +123,11 @@ class Admission:
         self._done_rate = keep * self._done_rate + (1 - keep) * self._done / passed_s
         self._admitted_rate = keep * self._admitted_rate + (1 - keep) * self._admitted / passed_s
         self._done = self._admitted = 0
+        if not in_flight and not any(share.offered for share in self.shares.values()):
+            # Nothing is wanted and nothing is under way: what was, is over.
+            self.capacity = self.spec.rate_most or None
+            for share in self.shares.values():
+                share.offered_rate = 0.0
         for share in self.shares.values():
             share.offered_rate = keep * share.offered_rate + (1 - keep) * share.offered / passed_s
             share.offered = 0.0

@@ -296,6 +296,7 @@ class Coordination:
 
     def _ask(self, gather: Gather, host_id: int, now: float, named: bool) -> None:
         if gather.ask(host_id, now, named):
+            gather.settled = False
             host = self.hosts.get(host_id)
             if host is not None and host.outbox is not None:
                 host.outbox.collect(gather.number, gather.trace_id)

@@ -45,8 +45,12 @@ class Outbox:
         self.wake()
 
     def release(self, number: int) -> None:
-        self._gathers.pop(number, None)
-        self._gathers[number] = b""
+        unsent = self._gathers.pop(number, b"")
+        if unsent:
+            # The agent does not know the number, but may watch the trace under one of another session.
+            self._forget[unsent] = None
+        else:
+            self._gathers[number] = b""
         self.wake()
 
     def forget(self, trace_id: bytes) -> None:

@@ -133,3 +133,20 @@ def test_names_are_bounded() -> None:
     for n in range(2 * NAMES_MOST):
         admission.admit(f"name-{n}", 1, n.to_bytes(16, "big"), 1, 0)
     assert len(admission.shares) == NAMES_MOST + 1
+
+
+def test_an_overload_that_is_over_is_forgotten() -> None:
+    load = Load({"a": (10_000, 1)}, 1000)
+    load.run(3)
+    assert load.admission.capacity is not None
+    load.offered = {}
+    load.run(8)
+    assert load.admission.capacity is None
+    assert load.admission.shares["a"].threshold == 1
+
+
+def test_a_new_name_is_not_punished_for_the_others() -> None:
+    load = Load({"a": (10_000, 1)}, 1000)
+    load.run(3)
+    assert load.admission.shares["a"].threshold < 0.5
+    assert load.admission.admit("new", 1, b"\xff" * 16, 1, 10)

@@ -431,3 +431,25 @@ def test_closed_gathers_are_forgotten(cluster: Cluster) -> None:
     assert len(cluster.stored) == 20
     gathers = cluster.coordination
     assert not gathers._gathers and not gathers._by_trace and not gathers._fires and not gathers._closed
+
+
+def test_a_host_that_is_asked_at_the_last_moment_is_waited_for(cluster: Cluster) -> None:
+    a, _, c = cluster.hosts.values()
+    cluster.fire(a, TRACE, visit(a, TRACE, 1, end=False))
+    cluster.settle(0.2)
+    c.disconnect()
+    assert c.agent is not None
+    c.agent.welcomed(pb.Welcome(session=99))
+    c.agent.handle(pb.ToAgent(collects=pb.Collects(collects=[pb.Collect(gather=1, trace_id=TRACE)])))
+    cluster.write(a, TRACE, Kind.END)
+    while not cluster.concluding:
+        for act in cluster._acts:
+            act(a)
+        cluster.pass_time(0.01)
+        cluster.coordinator_concludes()
+    c.connect()  # it watches the trace for a coordinator of another session
+    assert cluster.collector_concludes()
+    cluster.settle(1)
+    assert len(c.agent.watching) == 0
+    assert cluster.coordination.in_flight == 0
+    assert cluster.stored[TRACE].status is Status.COMPLETE
