@@ -3,7 +3,7 @@
 
 PY := .venv/bin/python
 BENCHMARKS := recorder kernel
-NATIVE_SOURCES = $(shell find native -name '*.[ch]' -o -name '*.cpp' -o -name '*.hpp')
+NATIVE_SOURCES = $(shell find native bench -name '*.[ch]' -o -name '*.cpp' -o -name '*.hpp')
 
 .PHONY: help
 help: ## list these targets
@@ -35,6 +35,7 @@ lint: setup ## style, types, formatting of C, who imports whom, stale generated 
 	$(PY) tools/generate.py --check
 	$(PY) tools/generate_wire.py --check
 	$(PY) tools/licences.py --check
+	$(PY) -m bench.document --check
 
 .PHONY: generate
 generate: setup ## make the generated files anew

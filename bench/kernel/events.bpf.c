@@ -1,6 +1,7 @@
 /*
- * Events of 64 bytes into a kernel ring, and the same facts and bytes into BPF's ring buffer. Each program appends
- * COUNT of them and returns how many nanoseconds that took. Their words follow from the number that it is given.
+ * Events of 64 bytes into a kernel ring, and the same facts and bytes into BPF's ring buffer. Each program
+ * appends COUNT of them and returns how many nanoseconds that took. Their words follow from the number that
+ * it is given.
  */
 #include <wbpf/kernel.bpf.h>
 
