@@ -49,14 +49,20 @@ class Agent(Daemon):
         validate_name(self.host)
         spec = self.spec
         folder = self._folder = HostFolder(spec.host_directory)
-        facts = pb.HostFacts(name=self.host, host_id=host_id(self.host), incarnation=folder.incarnation)
+        agent_id = secrets.randbits(64)
+        facts = pb.HostFacts(
+            name=self.host,
+            host_id=host_id(self.host),
+            incarnation=folder.incarnation,
+            agent=agent_id & 0xFFFF_FFFF,
+        )
         self._dirty = asyncio.Event()
         self._channels = [connect(spec.coordinator, spec.tls), connect(spec.collector, spec.tls)]
         self._segments = Segments(folder.path, self._attached, self._removed)
         self._conversation = Conversation(
             spec,
             facts,
-            secrets.randbits(64),
+            agent_id,
             folder.started_unix_ns,
             self._segments,
             time.monotonic,
@@ -101,7 +107,7 @@ class Agent(Daemon):
 
     def _rung(self) -> None:
         """The doorbell: a trigger has fired, or a segment was made."""
-        self._segments.scan()
+        self._segments.scan_if_changed()
         self._conversation.rung()
 
     async def _rounds(self) -> None:

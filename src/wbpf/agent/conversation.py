@@ -21,6 +21,8 @@ FOUNDS_A_MESSAGE = 512
 #: Cleared ids that are passed on a second; more are dropped and counted: clearing is best effort.
 CLEARS_A_ROUND = 8192
 COLLECTS_MOST = 16_384
+#: The coordinator usually hears from the collector that a trace is stored; after this long we say so too.
+DELIVERED_S = 0.1
 
 
 class HostSegments(Protocol):
@@ -76,7 +78,7 @@ class Conversation:
         self.clears_dropped = 0
         self.status: Callable[[int], st.AgentStatus] = lambda query: st.AgentStatus(query=query)
         self.find_current: Callable[[pb.FindCurrent], None] = lambda query: None
-        self._delivered: dict[int, Watched] = {}
+        self._delivered: dict[int, tuple[float, Watched]] = {}
         self._cleared: dict[bytes, None] = {}
         self._answers: list[pb.FromAgent] = []
         self._heartbeat_due = False
@@ -124,8 +126,7 @@ class Conversation:
 
     def _was_delivered(self, watched: Watched) -> None:
         if watched.session == self.watching.session and watched.told:
-            self._delivered[watched.number] = watched
-            self._wake()
+            self._delivered[watched.number] = self._mono_s() + DELIVERED_S, watched
 
     def answer(self, message: pb.FromAgent) -> None:
         """Say something that was asked for."""
@@ -165,6 +166,7 @@ class Conversation:
             for collect in message.collects.collects:
                 validate_trace_id(collect.trace_id)
             self.watching.collect(message.collects.collects, now)
+            self.triggers.admitted(message.collects.admitted)
             self._look()
         elif body == "releases":
             self.watching.release(message.releases.gathers, now)
@@ -203,15 +205,8 @@ class Conversation:
             yield pb.FromAgent(fires=pb.Fires(fires=fires))
         while founds := self.watching.news(FOUNDS_A_MESSAGE):
             yield pb.FromAgent(founds=pb.Founds(found=founds))
-        if self._delivered:
-            delivered, self._delivered = self._delivered, {}
-            numbers = []
-            for number, watched in delivered.items():
-                if not watched.undelivered and not watched.delivered_told:
-                    watched.delivered_told = True
-                    numbers.append(number)
-            if numbers:
-                yield pb.FromAgent(delivered=pb.Delivered(gathers=numbers))
+        if numbers := list(self._newly_delivered()):
+            yield pb.FromAgent(delivered=pb.Delivered(gathers=numbers))
         if reduces := self.triggers.reduces_due():
             yield pb.FromAgent(reduces=pb.Reduces(reduces=reduces))
         if self._heartbeat_due:
@@ -222,3 +217,14 @@ class Conversation:
                 yield pb.FromAgent(cleared=pb.Cleared(trace_ids=ids))
         while self._answers:
             yield self._answers.pop(0)
+
+    def _newly_delivered(self) -> Iterator[int]:
+        now = self._mono_s()
+        while self._delivered:
+            number, (due_s, watched) = next(iter(self._delivered.items()))
+            if due_s > now:
+                return
+            del self._delivered[number]
+            if not watched.release_s and not watched.undelivered and not watched.delivered_told:
+                watched.delivered_told = True
+                yield number

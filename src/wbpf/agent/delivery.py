@@ -26,6 +26,7 @@ class Parcel(NamedTuple):
     attached: Attached
     piece: Piece
     pid: int
+    number: int
 
 
 class _Facts:
@@ -53,13 +54,17 @@ class Delivery:
         self._open: deque[list[Parcel]] = deque()
         self._facts: dict[int, _Facts] = {}
         self._introduced = False
+        self._numbered = 0
+        self._done_upto = 0
         self.acknowledged = 0
         self.undelivered_bytes = 0
 
     def put(self, watched: Watched, attached: Attached, piece: Piece, pid: int) -> None:
+        self._numbered += 1
         watched.undelivered += 1
+        watched.upto = self._numbered
         self.undelivered_bytes += len(piece.data)
-        self._waiting.append(Parcel(watched, attached, piece, pid))
+        self._waiting.append(Parcel(watched, attached, piece, pid, self._numbered))
 
     def connected(self) -> None:
         """A new stream: nothing was said there yet, and what was not acknowledged comes first."""
@@ -71,8 +76,12 @@ class Delivery:
         self.acknowledged = 0
 
     def next_message(self, now_s: float, most_bytes: int = MESSAGE_BYTES) -> pb.Delivery | None:
-        """Make a message of what waits; None if nothing does, or enough is under way."""
-        if not self._waiting or len(self._open) >= MESSAGES_OPEN:
+        """Make a message of what waits; None if nothing does, or enough is under way.
+
+        Who has delivered before says first what need not be sent again: conclusions may wait for it.
+        """
+        nothing = not self._waiting and (self._introduced or not self._done_upto)
+        if nothing or len(self._open) >= MESSAGES_OPEN:
             return None
         parcels: list[Parcel] = []
         size = 0
@@ -86,10 +95,12 @@ class Delivery:
             self._introduced = True
             message.host.CopyFrom(self._host)
             message.host.protocol = PROTOCOL
+            message.host.before = self._done_upto
+        message.upto = parcels[-1].number if parcels else 0
         told: dict[int, pb.SegmentFacts] = {}
         for trace_id, group in groupby(parcels, key=lambda parcel: parcel.piece.trace_id):
             trace = message.traces.add(trace_id=trace_id)
-            for _, attached, piece, pid in group:
+            for _, attached, piece, pid, _ in group:
                 number = self._tell(message, told, attached, piece, pid, now_s)
                 trace.pieces.add(
                     segment=number,
@@ -168,7 +179,8 @@ class Delivery:
         return len(parcels)
 
     def _done(self, parcels: list[Parcel]) -> None:
-        for watched, _, piece, _ in parcels:
+        for watched, _, piece, _, number in parcels:
+            self._done_upto = number
             watched.undelivered -= 1
             self.undelivered_bytes -= len(piece.data)
             if not watched.undelivered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from wbpf.errors import WbpfError
@@ -156,6 +157,7 @@ class Segments:
         self._attached = attached
         self._removed = removed
         self._by_path: dict[Path, Attached] = {}
+        self._scanned_ns = 0
         self.faults: dict[Path, str] = {}
 
     def __iter__(self) -> Iterator[Attached]:
@@ -164,8 +166,16 @@ class Segments:
     def __len__(self) -> int:
         return len(self._by_path)
 
+    def scan_if_changed(self) -> None:
+        """As `scan`, if something came to the folder or went."""
+        with suppress(OSError):
+            if self._folder.stat().st_mtime_ns != self._scanned_ns:
+                self.scan()
+
     def scan(self) -> None:
         """Attach what is new, let go of what is gone."""
+        with suppress(OSError):
+            self._scanned_ns = self._folder.stat().st_mtime_ns
         paths = segments(self._folder)
         for path in [path for path in self._by_path if path not in paths]:
             self._let_go(path)

@@ -58,6 +58,7 @@ class Watched:
         "told",
         "trace_id",
         "undelivered",
+        "upto",
         "writers",
     )
 
@@ -73,6 +74,7 @@ class Watched:
         self.delivered_told = True
         self.restless = False
         self.records = self.bytes = 0
+        self.upto = 0  # number of the last piece in the delivery
         self.undelivered = 0  # pieces that the collector has not acknowledged
         self.writers: dict[tuple[int, int], Writer] = {}  # by segment and process slot
         self.crumbs: dict[tuple[int, int, int], None] = {}
@@ -162,6 +164,7 @@ class Watched:
             start_unix_ns=self.start_unix_ns,
             origin=self.origin,
             delivered=not self.undelivered and bool(self.bytes),
+            upto=self.upto if self.undelivered else 0,
             faults=self.faults[:FAULTS_MOST],
         )
         _add_crumbs(found, list(self.crumbs)[self.crumbs_told :])

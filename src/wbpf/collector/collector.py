@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from wbpf.collector.committing import Committing
-from wbpf.collector.intake import Arrived, Intake, take_conclusion
+from wbpf.collector.intake import Arrived, Intake, take_conclusion, take_needs
 from wbpf.collector.spec import CollectorSpec
 from wbpf.errors import AccessError, StoreError, WbpfError
 from wbpf.store import Store
@@ -24,9 +25,29 @@ from wbpf.wire.validate import Malformed, clip
 
 LOG = logging.getLogger("wbpf.collector")
 CONCLUSIONS_MOST = 4096
+CONCLUSION_BYTES = 256  # while it waits, about
 OWNERS_MOST = 1 << 20
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _Ending:
+    """What has become of messages of one stream: the first refusal ends it."""
+
+    def __init__(self) -> None:
+        self._refused: WbpfError | None = None
+        self._something = asyncio.Event()
+
+    def news(self, error: WbpfError | None) -> None:
+        self._refused = self._refused or error
+        self._something.set()
+
+    async def wait(self) -> None:
+        """Wait for news; raises the refusal."""
+        await self._something.wait()
+        self._something.clear()
+        if self._refused is not None:
+            raise self._refused
 
 
 class Collector(Daemon):
@@ -90,45 +111,78 @@ class Collector(Daemon):
         await self._take_in(context, take)
 
     async def _conclude(self, _: Any, context: Context) -> None:
-        """The coordinator's conclusions."""
+        """The coordinator's conclusions: each is told of when it is stored, unless a later replaced it."""
+        committing = self._committing
+        assert committing is not None
+        stored: list[int] = []
+        held: dict[bytes, int] = {}
+        ending = _Ending()
 
-        def take(message: pb.Conclusions) -> Arrived:
-            if len(message.conclusions) > CONCLUSIONS_MOST:
-                raise Malformed(f"{len(message.conclusions)} conclusions at once")
-            conclusions = [take_conclusion(wire) for wire in message.conclusions]
-            return Arrived(256 * len(conclusions), conclusions=conclusions)
+        def take(wire: pb.WireConclusion) -> None:
+            conclusion = take_conclusion(wire)
 
-        await self._take_in(context, take)
+            def then(error: WbpfError | None) -> None:
+                if held.get(conclusion.trace_id) == number:
+                    del held[conclusion.trace_id]
+                if error is None:
+                    stored.append(wire.ticket)
+                ending.news(error)
 
-    async def _take_in(self, context: Context, take: Any) -> None:
+            arrived = Arrived(CONCLUSION_BYTES, needs=take_needs(wire), conclusions=[conclusion])
+            if (earlier := held.get(conclusion.trace_id)) is not None:
+                committing.let_go([earlier])
+            number = held[conclusion.trace_id] = committing.hold(arrived, then)
+
+        async def read() -> None:
+            while (message := await context.read()) is not grpc.aio.EOF:
+                if len(message.conclusions) > CONCLUSIONS_MOST:
+                    raise Malformed(f"{len(message.conclusions)} conclusions at once")
+                await committing.has_room()
+                for wire in message.conclusions:
+                    take(wire)
+
+        async def tell() -> None:
+            while True:
+                await ending.wait()
+                if stored:
+                    tickets = stored[:]
+                    stored.clear()
+                    await context.write(pb.Stored(tickets=tickets))
+
+        try:
+            await self._converse(context, read(), tell())
+        finally:
+            committing.let_go(held.values())
+
+    async def _take_in(self, context: Context, take: Callable[[Any], Arrived]) -> None:
         """Take messages in and acknowledge them, in order, once they are committed."""
         committing = self._committing
         assert committing is not None
         committed = 0
-        failed: WbpfError | None = None
-        something = asyncio.Event()
+        ending = _Ending()
 
         def then(error: WbpfError | None) -> None:
-            nonlocal committed, failed
-            committed += error is None and failed is None
-            failed = failed or error
-            something.set()
-
-        async def acknowledge() -> None:
-            told = 0
-            while failed is None:
-                await something.wait()
-                something.clear()
-                if committed > told:
-                    told = committed
-                    await context.write(pb.Acknowledged(sequence=told))
-            raise failed
+            nonlocal committed
+            committed += error is None
+            ending.news(error)
 
         async def read() -> None:
             while (message := await context.read()) is not grpc.aio.EOF:
                 await committing.put(take(message), then)
 
-        tasks = [asyncio.ensure_future(read()), asyncio.ensure_future(acknowledge())]
+        async def tell() -> None:
+            told = 0
+            while True:
+                await ending.wait()
+                if committed > told:
+                    told = committed
+                    await context.write(pb.Acknowledged(sequence=told))
+
+        await self._converse(context, read(), tell())
+
+    async def _converse(self, context: Context, *work: Coroutine[Any, Any, None]) -> None:
+        """Read and write until one of them ends; a peer that is refused is told why."""
+        tasks = [asyncio.ensure_future(part) for part in work]
         refused: WbpfError | None = None
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

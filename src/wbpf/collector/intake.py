@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wbpf.errors import FormatError
@@ -30,6 +31,9 @@ REASONS_MOST = 64
 OVERHEAD_BYTES = 256
 _U63 = (1 << 63) - 1
 
+#: A host's id and the low half of its agent's: an agent counts the pieces that it delivers.
+Deliverer = tuple[int, int]
+
 _STATUS: dict[int, Status] = {
     pb.HOST_STATUS_COMPLETE: Status.COMPLETE,
     pb.HOST_STATUS_PARTIAL: Status.PARTIAL,
@@ -49,13 +53,21 @@ class SegmentNews:
 
 @dataclass(slots=True)
 class Arrived:
-    """One message, checked, ready to be stored."""
+    """One message, checked, ready to be stored.
+
+    Args:
+        needs: what must be stored before this: pieces of deliverers, up to a number.
+        deliverer, upto: with this message that one has delivered its pieces up to that number.
+    """
 
     size_bytes: int
     host: HostInfo | None = None
     news: list[SegmentNews] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     conclusions: list[Conclusion] = field(default_factory=list)
+    needs: Mapping[Deliverer, int] = field(default_factory=dict)
+    deliverer: Deliverer | None = None
+    upto: int = 0
 
 
 class Intake:
@@ -69,6 +81,7 @@ class Intake:
         self._owners = owners
         self._segments: dict[int, SegmentInfo] = {}
         self._facts = 0
+        self._agent = 0
         self.host: HostInfo | None = None
 
     def take(self, delivery: pb.Delivery) -> Arrived:
@@ -77,11 +90,14 @@ class Intake:
         Raises:
             Malformed: it is not what an agent of ours sends.
         """
-        arrived = Arrived(0)
+        arrived = Arrived(0, upto=delivery.upto)
         if delivery.HasField("host"):
             arrived.host = self._take_host(delivery.host)
+            self._agent = delivery.host.agent
+            arrived.upto = max(delivery.upto, delivery.host.before)
         if self.host is None:
             raise Malformed("a delivery from a host that did not say its name")
+        arrived.deliverer = self.host.host_id, self._agent
         for facts in delivery.segments:
             arrived.news.append(self._take_segment(facts))
         for trace in delivery.traces:
@@ -149,6 +165,11 @@ class Intake:
             )
         except FormatError as error:
             raise Malformed(error.what) from error
+
+
+def take_needs(wire: pb.WireConclusion) -> dict[Deliverer, int]:
+    """What must be stored before a conclusion."""
+    return {(part.host_id, part.agent): part.upto for part in wire.hosts if part.upto}
 
 
 def take_conclusion(wire: pb.WireConclusion) -> Conclusion:

@@ -9,11 +9,12 @@ import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wbpf.coordinator import verdict
 from wbpf.coordinator.admission import CONTROL_S, Admission
-from wbpf.coordinator.gather import LATERALS_MOST, Gather, Group, TriggerFacts
+from wbpf.coordinator.forecast import Forecast
+from wbpf.coordinator.gather import LATERALS_MOST, Gather, Group, Needs, TriggerFacts
 from wbpf.coordinator.hosts import Host, Hosts
 from wbpf.coordinator.outbox import Outbox
 from wbpf.coordinator.spec import CoordinatorSpec
@@ -33,6 +34,14 @@ WATCHING_MOST = 100_000
 LAGGING_LEAST = 32
 #: How often a gather past its limit is looked at again.
 RECHECK_S = 0.5
+
+
+class ToStore(NamedTuple):
+    """A conclusion for the collector, which keeps it once it has these pieces of these agents."""
+
+    version: int
+    conclusion: Conclusion
+    needs: Needs
 
 
 class Clock(Protocol):
@@ -61,7 +70,8 @@ class Coordination:
         self.session = session
         self.hosts = Hosts()
         self.admission = Admission(spec.admission)
-        self.to_store: dict[int, tuple[int, Conclusion]] = {}
+        self.forecast = Forecast()
+        self.to_store: dict[int, ToStore] = {}
         self.counts: Counter[str] = Counter()
         self.collector_away = False
         self.on_stored: Callable[[Gather], None] = lambda gather: None
@@ -159,9 +169,14 @@ class Coordination:
         if host.outbox is outbox:
             host.outbox = None
             host.left_unix_ns = self.clock.unix_ns()
+            now = self.clock.mono_s()
             for gather in self._open.values():
-                if host.host_id in gather.parts:
+                part = gather.parts.get(host.host_id)
+                if part is not None:
                     self._lagging.pop(gather.number, None)
+                    if not part.delivered and gather.settled:
+                        gather.settled = False
+                        self._check_at(gather, now + self.spec.patience.limit_s)
 
     def heard(self, host: Host) -> None:
         """Something came from an agent."""
@@ -202,6 +217,10 @@ class Coordination:
                 host.outbox.refuse(fire.fire_id)
                 return
             gather = self._start(trace_id, trigger, Group(trace_id), now)
+            for likely in self.forecast.likely(trigger.name):
+                likely_host = self.hosts.get(likely)
+                if likely_host is not None and likely_host.reachable(now):
+                    self._ask(gather, likely, now, named=False, guessed=True)
         else:
             if not gather.trigger.name or not gather.primary:
                 gather.trigger, gather.primary = trigger, True
@@ -294,20 +313,20 @@ class Coordination:
         if joined:
             self._review(gather, now)
 
-    def _ask(self, gather: Gather, host_id: int, now: float, named: bool) -> None:
-        if gather.ask(host_id, now, named):
+    def _ask(self, gather: Gather, host_id: int, now: float, named: bool, guessed: bool = False) -> None:
+        if gather.ask(host_id, now, named, guessed):
             gather.settled = False
             host = self.hosts.get(host_id)
             if host is not None and host.outbox is not None:
                 host.outbox.collect(gather.number, gather.trace_id)
 
     def _ask_everyone(self, gather: Gather, now: float) -> bool:
-        """Ask all attached hosts; False if they all were asked before."""
-        before = len(gather.parts)
+        """Ask all attached hosts; False if that makes nobody's answer be waited for."""
+        before = gather.awaited
         gather.everyone = True
         for host in self.hosts.attached():
             self._ask(gather, host.host_id, now, named=False)
-        return len(gather.parts) > before
+        return gather.awaited > before
 
     def _reopen(self, gather: Gather, host_ids: Iterable[int], now: float) -> None:
         """Look again: something came late, or a host is back."""
@@ -336,7 +355,7 @@ class Coordination:
             raise Malformed(f"gather {found.gather}, about which {host.name} was not asked")
         now = self.clock.mono_s()
         named, nameless, laterals = gather.absorb(part, found, now)
-        part.incarnation = host.incarnation
+        part.incarnation, part.agent = host.incarnation, host.agent_id & 0xFFFF_FFFF
         if gather.closed and (named or nameless or part.open_spans):
             self._reopen(gather, [], now)
             assert host.outbox is not None
@@ -383,13 +402,15 @@ class Coordination:
     def _conclude(self, gather: Gather, now: float, settled: bool) -> None:
         conclusion = verdict.conclude(gather, self.hosts, self.spec.patience, now, self.clock.unix_ns())
         gather.settled = settled
-        if gather.conclusion is None or not verdict.same_findings(gather.conclusion, conclusion):
+        needs = verdict.needs_of(gather, self.hosts, now)
+        changed = gather.conclusion is None or not verdict.same_findings(gather.conclusion, conclusion)
+        if changed or (needs != gather.needs and gather.stored_version != gather.version):
             if gather.conclusion is not None:
                 self.counts[gather.conclusion.status] -= 1
             self.counts[conclusion.status] += 1
-            gather.conclusion, gather.concluded_s = conclusion, now
+            gather.conclusion, gather.needs, gather.concluded_s = conclusion, needs, now
             gather.version += 1
-            self.to_store[gather.number] = gather.version, conclusion
+            self.to_store[gather.number] = ToStore(gather.version, conclusion, needs)
             self._lagging.setdefault(gather.number, now)
             self._wake()
         elif settled and gather.stored_version == gather.version and not gather.closed:
@@ -404,6 +425,10 @@ class Coordination:
         if gather.stored_version == 0:
             self.admission.done()
         gather.stored_version = max(gather.stored_version, version)
+        if gather.version == version:
+            for part in gather.parts.values():
+                stored = gather.needs.get(part.host_id) == (part.agent, part.upto)
+                part.delivered = part.delivered or (stored and part.upto != 0)
         gather.pending = False
         self._settle_fires(gather.group)
         if gather.version == version:
@@ -429,6 +454,9 @@ class Coordination:
 
     def _close(self, gather: Gather, now: float) -> None:
         gather.closed = True
+        if gather.primary and gather.trigger.name:
+            took_part = [part.host_id for part in gather.parts.values() if part.records]
+            self.forecast.learn(gather.trigger.name, took_part)
         self._settle_fires(gather.group)
         self._open.pop(gather.number, None)
         self._lagging.pop(gather.number, None)
@@ -497,7 +525,14 @@ class Coordination:
         patience = self.spec.patience
         waiting = verdict.waits_for(gather, self.hosts, now)
         if waiting is Waiting.NOTHING:
-            self._review(gather, now)
+            late = gather.concluded_s + patience.peers_s < now and not self.collector_away
+            if gather.needs and gather.stored_version != gather.version and late:
+                # The collector does not get what was promised.
+                for part in gather.parts.values():
+                    part.upto = 0
+                waiting = Waiting.PEERS
+            else:
+                self._review(gather, now)
         elif waiting is Waiting.TRACE:
             self._lagging.pop(gather.number, None)
         limit_s = patience.peers_s if waiting is Waiting.PEERS else patience.limit_s
@@ -505,7 +540,8 @@ class Coordination:
             watched_s = now - gather.progress_s
             crowded = len(self._open) > self.spec.admission.in_flight_most // 2
             given_up = watched_s >= patience.watch_s or (waiting is Waiting.TRACE and crowded)
-            if gather.conclusion is None or given_up:
+            broken = gather.needs and gather.stored_version != gather.version
+            if gather.conclusion is None or given_up or broken:
                 self._conclude(gather, now, settled=given_up)
         if not gather.closed:
             self._check_at(gather, max(gather.progress_s + patience.limit_s, now + RECHECK_S))
@@ -518,4 +554,4 @@ class Coordination:
         """A conclusion was sent but not acknowledged."""
         gather = self._gathers.get(number)
         if gather is not None and gather.conclusion is not None and gather.version == version:
-            self.to_store.setdefault(number, (version, gather.conclusion))
+            self.to_store.setdefault(number, ToStore(version, gather.conclusion, gather.needs))

@@ -15,6 +15,10 @@ LATERALS_MOST = 64
 FAULTS_MOST = 8
 
 
+#: By host id: low half of an agent's id, and the number of a piece that it delivers.
+Needs = dict[int, tuple[int, int]]
+
+
 @dataclass(slots=True)
 class Part:
     """What one host has told of one trace.
@@ -22,18 +26,23 @@ class Part:
     Args:
         named: a breadcrumb says that the trace was there.
         fired: a trigger fired there, so the trace may well have been.
+        guessed: it was asked only because traces of this trigger usually were there: nobody waits for it.
         asked_s: when it was asked, by the coordinator's monotonic clock.
         told_s: when it last told something new.
-        incarnation: of the host when it last answered.
+        incarnation: of the host when it last answered; `agent`: low half of the agent's id.
+        upto: number of its last piece in what that agent delivers.
     """
 
     host_id: int
     named: bool
     asked_s: float
     fired: bool = False
+    guessed: bool = False
     answered: bool = False
     told_s: float = 0.0
     incarnation: int = 0
+    agent: int = 0
+    upto: int = 0
     delivered: bool = True
     records: int = 0
     bytes: int = 0
@@ -80,7 +89,7 @@ class Gather:
         everyone: all hosts were asked, because it is not known which took part.
         edges_sent, edges_received: edge → the host that wrote the breadcrumb, and the peer it named.
         unanswered: edges sent, not known to be received; `unsent` the other way round.
-        conclusion: the last one; `version` counts them.
+        conclusion: the last one; `version` counts them. It is true once the `needs` are stored.
         pending: not stored since it was opened, or opened again.
         settled: nothing more is waited for, once the last conclusion is stored.
         closed: the hosts were told to let go.
@@ -105,6 +114,7 @@ class Gather:
     overfull: bool = False
     check_s: float = 0.0
     conclusion: Conclusion | None = None
+    needs: Needs = field(default_factory=dict)
     concluded_s: float = 0.0
     version: int = 0
     stored_version: int = 0
@@ -117,13 +127,19 @@ class Gather:
         """It began on a host of ours, but where was not found."""
         return self.start_unix_ns != 0 and not self.origin
 
-    def ask(self, host_id: int, now_s: float, named: bool) -> bool:
+    @property
+    def awaited(self) -> int:
+        """How many hosts' answers it waits for."""
+        return sum(not part.answered and not part.guessed for part in self.parts.values())
+
+    def ask(self, host_id: int, now_s: float, named: bool, guessed: bool = False) -> bool:
         """Note that the host is to be asked; False if it was already."""
         part = self.parts.get(host_id)
         if part is not None:
             part.named = part.named or named
+            part.guessed = part.guessed and guessed
             return False
-        self.parts[host_id] = Part(host_id, named, now_s)
+        self.parts[host_id] = Part(host_id, named, now_s, guessed=guessed)
         return True
 
     def absorb(self, part: Part, found: pb.Found, now_s: float) -> tuple[set[int], bool, list[bytes]]:
@@ -139,6 +155,7 @@ class Gather:
         if found.delivered or found.bytes > part.bytes or not part.answered:
             part.delivered = found.delivered or not found.bytes
         part.answered = True
+        part.upto = found.upto
         part.told_s = now_s
         part.records, part.bytes = found.records, found.bytes
         part.open_spans = found.open_spans

@@ -40,6 +40,10 @@ class Host:
     strikes: int = 0
     watching: int = 0
 
+    def speaks_for(self, agent: int) -> bool:
+        """Is this the agent whose id has this low half?"""
+        return self.agent_id & 0xFFFF_FFFF == agent
+
     def reachable(self, now_s: float) -> bool:
         return self.outbox is not None and now_s - self.heard_s < SILENCE_S
 

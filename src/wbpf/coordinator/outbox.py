@@ -102,7 +102,8 @@ class Outbox:
         while wanted := _take(self._gathers):
             collects = [pb.Collect(gather=number, trace_id=t) for number, t in wanted if t]
             if collects:
-                messages.append(pb.ToAgent(collects=pb.Collects(collects=collects)))
+                admitted = [] if self._gathers else [fire for fire, _ in _take(self._admitted)]
+                messages.append(pb.ToAgent(collects=pb.Collects(collects=collects, admitted=admitted)))
             if released := [number for number, t in wanted if not t]:
                 messages.append(pb.ToAgent(releases=pb.Releases(gathers=released)))
         while self._settled or self._forget:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from itertools import islice
 from typing import NoReturn
 
@@ -12,15 +11,18 @@ import grpc
 import grpc.aio
 
 from wbpf.coordinator.coordination import Coordination
+from wbpf.coordinator.gather import Needs
 from wbpf.records import Conclusion, Status
 from wbpf.wire import COLLECTION, Backoff, Meter, Stream, StreamEnded
 from wbpf.wire import gather_pb2 as pb
 
 LOG = logging.getLogger("wbpf.coordinator")
 CONCLUSIONS_A_MESSAGE = 256
-#: Messages sent and not acknowledged: beyond that the collector is given time.
-MESSAGES_OPEN = 16
+#: Conclusions sent and not yet stored: beyond that the collector is given time.
+OPEN_MOST = 4096
 REFUSALS_MOST = 3
+NO_NEEDS: Needs = {}
+NOTHING = 0, 0
 
 _STATUS = {
     Status.COMPLETE: pb.HOST_STATUS_COMPLETE,
@@ -29,9 +31,10 @@ _STATUS = {
 }
 
 
-def to_wire(conclusion: Conclusion) -> pb.WireConclusion:
+def to_wire(conclusion: Conclusion, needs: Needs = NO_NEEDS, ticket: int = 0) -> pb.WireConclusion:
     """The message that says the same."""
     return pb.WireConclusion(
+        ticket=ticket,
         trace_id=conclusion.trace_id,
         trigger=conclusion.trigger_name,
         value=conclusion.trigger_value,
@@ -51,6 +54,8 @@ def to_wire(conclusion: Conclusion) -> pb.WireConclusion:
                 uncertainty_ns=part.uncertainty_ns,
                 records=part.records,
                 bytes=part.bytes,
+                agent=needs.get(part.host_id, NOTHING)[0],
+                upto=needs.get(part.host_id, NOTHING)[1],
             )
             for part in conclusion.hosts
         ],
@@ -68,7 +73,9 @@ class Storing:
         self._address = address
         self._meter = meter
         self._something = asyncio.Event()
-        self._open: deque[list[tuple[int, int]]] = deque()  # a message each: gathers and versions
+        self._ticket = 0
+        self._open: dict[int, tuple[int, int]] = {}  # ticket → gather and version
+        self._tickets: dict[int, int] = {}  # gather → ticket of its last version
         self._refusals = 0
         self.connected = False
 
@@ -77,7 +84,7 @@ class Storing:
 
     @property
     def unstored(self) -> int:
-        return len(self._coordination.to_store) + sum(len(message) for message in self._open)
+        return len(self._coordination.to_store) + len(self._open)
 
     async def run(self) -> None:
         """Keep a stream to the collector, for ever."""
@@ -100,18 +107,16 @@ class Storing:
         self._refusals += 1
         if self._refusals > REFUSALS_MOST and self._open:
             self._refusals = 0
-            for number, version in self._open.popleft():
-                LOG.error(
-                    "the collector refuses a conclusion", extra={"fields": {"gather": number, "why": why}}
-                )
-                self._coordination.stored(number, version)
+            number, version = self._take(next(iter(self._open)))
+            LOG.error("the collector refuses a conclusion", extra={"fields": {"gather": number, "why": why}})
+            self._coordination.stored(number, version)
 
     def _send_again(self) -> None:
-        """What was not acknowledged is to be stored once more, unless a later version is already."""
-        for message in self._open:
-            for number, version in message:
-                self._coordination.store_again(number, version)
+        """What was not stored is to be sent once more, unless a later version is already."""
+        for number, version in self._open.values():
+            self._coordination.store_again(number, version)
         self._open.clear()
+        self._tickets.clear()
 
     async def _stream(self, backoff: Backoff) -> NoReturn:
         stream = COLLECTION["Conclude"].stream(self._channel, self._meter)
@@ -128,14 +133,12 @@ class Storing:
             stream.cancel()
 
     async def _read(self, stream: Stream) -> None:
-        acknowledged = 0
         while True:
-            answer: pb.Acknowledged = await stream.read()
-            while acknowledged < answer.sequence and self._open:
-                acknowledged += 1
-                self._refusals = 0
-                for number, version in self._open.popleft():
-                    self._coordination.stored(number, version)
+            answer: pb.Stored = await stream.read()
+            for ticket in answer.tickets:
+                if ticket in self._open:
+                    self._refusals = 0
+                    self._coordination.stored(*self._take(ticket))
             self._something.set()
 
     async def _write(self, stream: Stream) -> None:
@@ -144,10 +147,23 @@ class Storing:
             await self._something.wait()
             self._something.clear()
             # After a refusal one at a time, to find out which it is.
-            while waiting and len(self._open) < (1 if self._refusals else MESSAGES_OPEN):
+            while waiting and len(self._open) < (1 if self._refusals else OPEN_MOST):
+                message = pb.Conclusions()
                 taken = list(islice(waiting.items(), 1 if self._refusals else CONCLUSIONS_A_MESSAGE))
-                for number, _ in taken:
+                for number, (version, conclusion, needs) in taken:
                     del waiting[number]
-                self._open.append([(number, version) for number, (version, _) in taken])
-                message = pb.Conclusions(conclusions=[to_wire(conclusion) for _, (_, conclusion) in taken])
+                    message.conclusions.append(to_wire(conclusion, needs, self._give_ticket(number, version)))
                 await stream.write(message)
+
+    def _give_ticket(self, number: int, version: int) -> int:
+        """For a version of a gather's conclusion; the collector may drop an earlier one unanswered."""
+        self._open.pop(self._tickets.get(number, 0), None)
+        self._ticket = self._ticket % 0xFFFF_FFFF + 1
+        self._open[self._ticket] = number, version
+        self._tickets[number] = self._ticket
+        return self._ticket
+
+    def _take(self, ticket: int) -> tuple[int, int]:
+        number, version = self._open.pop(ticket)
+        del self._tickets[number]
+        return number, version

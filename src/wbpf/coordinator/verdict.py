@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 
-from wbpf.coordinator.gather import Gather, Part
+from wbpf.coordinator.gather import Gather, Needs, Part
 from wbpf.coordinator.hosts import Host, Hosts
 from wbpf.records import Conclusion, HostPart, Status
 
@@ -38,7 +38,9 @@ def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
     """What the gather waits for."""
     waiting = Waiting.NOTHING
     for part in gather.parts.values():
-        if not part.answered or not part.delivered:
+        if part.guessed and not part.answered:
+            continue
+        if not part.answered or (not part.delivered and not is_promised(part, hosts, now_s)):
             host = hosts.get(part.host_id)
             if host is not None and host.reachable(now_s):
                 return Waiting.PEERS
@@ -52,6 +54,21 @@ def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
     ):
         waiting = Waiting.TRACE
     return waiting
+
+
+def is_promised(part: Part, hosts: Hosts, now_s: float) -> bool:
+    """Is what was found on its way? Then the collector can wait for it as well as we."""
+    host = hosts.get(part.host_id)
+    return part.upto != 0 and host is not None and host.speaks_for(part.agent) and host.reachable(now_s)
+
+
+def needs_of(gather: Gather, hosts: Hosts, now_s: float) -> Needs:
+    """The pieces that the collector must have before what is concluded is true."""
+    return {
+        part.host_id: (part.agent, part.upto)
+        for part in gather.parts.values()
+        if not part.delivered and is_promised(part, hosts, now_s)
+    }
 
 
 def _is_missed(gather: Gather, edge: int, hosts: Hosts, now_s: float) -> bool:
@@ -138,7 +155,7 @@ def _what_is_missing(
     reasons = []
     if host is None:
         reasons.append("no agent of this host has ever attached")
-    elif host.outbox is None and (not part.answered or not part.delivered):
+    elif host.outbox is None and not (part.answered and part.delivered):
         silent_s = max((host.left_unix_ns - host.heard_unix_ns) / 1e9, 0.0)
         reasons.append(
             f"its agent disconnected at {_time(host.left_unix_ns)}, last heard {silent_s:.1f} s before that"
@@ -146,7 +163,7 @@ def _what_is_missing(
     elif not part.answered:
         silent = "" if host.reachable(now_s) else f"; last heard at {_time(host.heard_unix_ns)}"
         reasons.append(f"its agent did not answer within {now_s - part.asked_s:.1f} s{silent}")
-    if part.answered and not part.delivered:
+    if part.answered and not part.delivered and not is_promised(part, hosts, now_s):
         reasons.append("its delivery was not acknowledged by the collector")
     reasons.extend(f"process {pid} died inside a span" for pid in part.died)
     if part.open_spans:

@@ -332,6 +332,7 @@ class Found(_message.Message):
     START_UNIX_NS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     DELIVERED_FIELD_NUMBER: _builtins.int
+    UPTO_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
     gather: _builtins.int
     records: _builtins.int
@@ -348,6 +349,8 @@ class Found(_message.Message):
     """the trace began here"""
     delivered: _builtins.bool
     """the collector has acknowledged all of it"""
+    upto: _builtins.int
+    """number of its last piece in what this agent delivers; 0: it has none"""
     @_builtins.property
     def died(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """processes that died inside a span"""
@@ -376,11 +379,12 @@ class Found(_message.Message):
         start_unix_ns: _builtins.int = ...,
         origin: _builtins.bool = ...,
         delivered: _builtins.bool = ...,
+        upto: _builtins.int = ...,
         faults: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "delivered", b"delivered", "died", b"died", "faults", b"faults", "gather", b"gather", "laterals", b"laterals", "lost_uncertainty_ns", b"lost_uncertainty_ns", "lost_until_unix_ns", b"lost_until_unix_ns", "open_spans", b"open_spans", "origin", b"origin", "received", b"received", "records", b"records", "sent", b"sent", "start_unix_ns", b"start_unix_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "delivered", b"delivered", "died", b"died", "faults", b"faults", "gather", b"gather", "laterals", b"laterals", "lost_uncertainty_ns", b"lost_uncertainty_ns", "lost_until_unix_ns", b"lost_until_unix_ns", "open_spans", b"open_spans", "origin", b"origin", "received", b"received", "records", b"records", "sent", b"sent", "start_unix_ns", b"start_unix_ns", "upto", b"upto"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -621,16 +625,22 @@ class Collects(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COLLECTS_FIELD_NUMBER: _builtins.int
+    ADMITTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def collects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Collect]: ...
+    @_builtins.property
+    def admitted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """triggers for which they are"""
+
     def __init__(
         self,
         *,
         collects: _abc.Iterable[Global___Collect] | None = ...,
+        admitted: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collects", b"collects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "collects", b"collects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -697,7 +707,7 @@ class Answers(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def admitted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """gathers go on: the triggers stay until they are released"""
+        """their gathers go on: the triggers stay until they are released"""
 
     @_builtins.property
     def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -818,6 +828,9 @@ class Delivery(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     TRACES_FIELD_NUMBER: _builtins.int
+    UPTO_FIELD_NUMBER: _builtins.int
+    upto: _builtins.int
+    """number of the last piece in here: an agent counts its pieces from 1"""
     @_builtins.property
     def host(self) -> Global___HostFacts:
         """in the first message"""
@@ -832,10 +845,11 @@ class Delivery(_message.Message):
         host: Global___HostFacts | None = ...,
         segments: _abc.Iterable[Global___SegmentFacts] | None = ...,
         traces: _abc.Iterable[Global___TracePieces] | None = ...,
+        upto: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "segments", b"segments", "traces", b"traces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "segments", b"segments", "traces", b"traces", "upto", b"upto"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -849,10 +863,16 @@ class HostFacts(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     HOST_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     name: _builtins.str
     host_id: _builtins.int
     incarnation: _builtins.int
+    agent: _builtins.int
+    """low half of the agent's id"""
+    before: _builtins.int
+    """all pieces up to this number were acknowledged on earlier streams"""
     def __init__(
         self,
         *,
@@ -860,10 +880,12 @@ class HostFacts(_message.Message):
         name: _builtins.str = ...,
         host_id: _builtins.int = ...,
         incarnation: _builtins.int = ...,
+        agent: _builtins.int = ...,
+        before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id", "incarnation", b"incarnation", "name", b"name", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "before", b"before", "host_id", b"host_id", "incarnation", b"incarnation", "name", b"name", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1095,6 +1117,28 @@ class Conclusions(_message.Message):
 Global___Conclusions: _TypeAlias = Conclusions  # noqa: Y015
 
 @_typing.final
+class Stored(_message.Message):
+    """These are on disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tickets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        tickets: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stored: _TypeAlias = Stored  # noqa: Y015
+
+@_typing.final
 class WireConclusion(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1107,6 +1151,7 @@ class WireConclusion(_message.Message):
     LATERALS_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     CONCLUDED_UNIX_NS_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.bytes
     trigger: _builtins.str
     value: _builtins.float
@@ -1115,6 +1160,8 @@ class WireConclusion(_message.Message):
     group_id: _builtins.bytes
     laterals: _builtins.bytes
     concluded_unix_ns: _builtins.int
+    ticket: _builtins.int
+    """for the answer"""
     @_builtins.property
     def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WireHostPart]: ...
     def __init__(
@@ -1129,10 +1176,11 @@ class WireConclusion(_message.Message):
         laterals: _builtins.bytes = ...,
         hosts: _abc.Iterable[Global___WireHostPart] | None = ...,
         concluded_unix_ns: _builtins.int = ...,
+        ticket: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concluded_unix_ns", b"concluded_unix_ns", "fired_unix_ns", b"fired_unix_ns", "group_id", b"group_id", "hosts", b"hosts", "laterals", b"laterals", "trace_id", b"trace_id", "trigger", b"trigger", "trigger_host", b"trigger_host", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concluded_unix_ns", b"concluded_unix_ns", "fired_unix_ns", b"fired_unix_ns", "group_id", b"group_id", "hosts", b"hosts", "laterals", b"laterals", "ticket", b"ticket", "trace_id", b"trace_id", "trigger", b"trigger", "trigger_host", b"trigger_host", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1151,6 +1199,8 @@ class WireHostPart(_message.Message):
     UNCERTAINTY_NS_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    UPTO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     host_id: _builtins.int
     incarnation: _builtins.int
@@ -1159,6 +1209,10 @@ class WireHostPart(_message.Message):
     uncertainty_ns: _builtins.int
     records: _builtins.int
     bytes: _builtins.int
+    agent: _builtins.int
+    """the conclusion is true, and stored, once this agent's pieces"""
+    upto: _builtins.int
+    """up to this number are stored; 0: they are"""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1173,10 +1227,12 @@ class WireHostPart(_message.Message):
         uncertainty_ns: _builtins.int = ...,
         records: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        agent: _builtins.int = ...,
+        upto: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "host_id", b"host_id", "incarnation", b"incarnation", "name", b"name", "offset_ns", b"offset_ns", "reasons", b"reasons", "records", b"records", "status", b"status", "uncertainty_ns", b"uncertainty_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "bytes", b"bytes", "host_id", b"host_id", "incarnation", b"incarnation", "name", b"name", "offset_ns", b"offset_ns", "reasons", b"reasons", "records", b"records", "status", b"status", "uncertainty_ns", b"uncertainty_ns", "upto", b"upto"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

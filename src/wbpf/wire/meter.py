@@ -21,7 +21,7 @@ GATHERING = frozenset(
         "delivery",
         "delivery_acknowledged",
         "conclusions",
-        "conclusions_acknowledged",
+        "stored",
     }
 )
 

@@ -78,7 +78,7 @@ COORDINATION = _service(
 COLLECTION = _service(
     "wbpf.v1.Collection",
     ("Deliver", pb.Delivery, pb.Acknowledged, True, "delivery", "delivery_acknowledged"),
-    ("Conclude", pb.Conclusions, pb.Acknowledged, True, "conclusions", "conclusions_acknowledged"),
+    ("Conclude", pb.Conclusions, pb.Stored, True, "conclusions", "stored"),
     ("Status", status_pb2.StatusRequest, status_pb2.CollectorStatus, False, "status", "status"),
 )
 

@@ -58,9 +58,27 @@ def test_facts_are_told_once(sender: Sender) -> None:
     sender.put(trace, 2)
     (third,) = sender.messages()
     assert not third.segments
-    assert third.ByteSize() <= 16 + 40 + 18, (
+    assert third.ByteSize() <= 16 + 40 + 20, (
         "a piece costs at most 40 bytes beyond its data and its trace's id"
     )
+
+
+def test_pieces_are_numbered_for_good(sender: Sender) -> None:
+    assert sender.messages() == [], "who has delivered nothing says nothing"
+    one, two = watched("t"), watched("u")
+    for unit, trace in enumerate((one, two, one)):
+        sender.put(trace, unit)
+    (message,) = sender.messages()
+    assert (one.upto, two.upto, message.upto, message.host.before) == (3, 2, 3, 0)
+    sender.delivery.acknowledge(1)
+    sender.put(two, 9)
+    sender.delivery.connected()
+    (message,) = sender.messages()
+    assert (message.host.before, message.upto) == (3, 4)
+    sender.delivery.acknowledge(1)
+    sender.delivery.connected()
+    (message,) = sender.messages()
+    assert (message.host.before, message.upto) == (4, 0), "the next collector learns what the last one had"
 
 
 def test_what_waits_shares_messages_and_pieces_share_their_trace(sender: Sender) -> None:

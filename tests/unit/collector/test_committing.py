@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from wbpf.collector.committing import Committing, Rejected
 from wbpf.collector.intake import Arrived, SegmentNews
 from wbpf.errors import StoreError, WbpfError
@@ -15,6 +17,7 @@ from wbpf.store import Store
 
 TRACE = b"t" * 16
 HOST = HostInfo(1, 2, "a")
+A, B = (1, 7), (1, 8)
 SEGMENT = SegmentInfo(9, 1, 2, "svc", 10**9, 3)
 
 
@@ -143,5 +146,61 @@ def test_what_can_never_be_stored_is_singled_out(tmp_path: Path) -> None:
         assert [unit for unit, error in done if error is not None] == [3]
         assert isinstance(dict(done)[3], Rejected)
         assert store.stats().pieces == 5 and committing.fault == ""
+
+    run(tmp_path, work)
+
+
+def conclusion() -> Conclusion:
+    part = HostPart("a", 1, 2, Status.COMPLETE, records=1)
+    return Conclusion(TRACE, "slow", 1.0, "a", 5, b"", [], [part], 6)
+
+
+def test_a_conclusion_waits_for_what_it_speaks_of(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        done: list[str] = []
+
+        def then(name: str) -> Any:
+            return lambda error: done.append(f"{name}: {error}")
+
+        needy = Arrived(0, conclusions=[conclusion()], needs={A: 10, B: 1})
+        committing.hold(needy, then("conclusion"))
+        first, second, third = arrived(0), arrived(1), arrived(2)
+        first.deliverer, first.upto = A, 9
+        second.deliverer, second.upto = B, 3
+        third.deliverer, third.upto = A, 12
+        for name, item in (("first", first), ("second", second)):
+            await committing.put(item, then(name))
+        await until(lambda: len(done) == 2)
+        await asyncio.sleep(0.05)
+        assert done == ["first: None", "second: None"]
+        before = committing.commits
+        await committing.put(third, then("third"))
+        await until(lambda: len(done) == 4)
+        assert done[2:] == ["third: None", "conclusion: None"]
+        assert committing.commits == before + 1, "both in one transaction"
+        (summary,) = store.traces()
+        assert summary.trigger_name == "slow" and committing.waiting_bytes == 0
+        committing.hold(Arrived(0, conclusions=[conclusion()], needs={A: 12}), then("again"))
+        await until(lambda: len(done) == 5)
+
+    run(tmp_path, work)
+
+
+def test_who_is_gone_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wbpf.collector.committing.HELD_MOST", 3)
+
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        needy = Arrived(0, conclusions=[conclusion()], needs={A: 10})
+        holds = [committing.hold(needy, lambda error: None) for _ in range(3)]
+        with pytest.raises(Rejected):
+            committing.hold(needy, lambda error: None)
+        committing.let_go(holds)
+        assert not committing._held and not committing._holding
+        late = arrived()
+        late.deliverer, late.upto = A, 10
+        done: list[WbpfError | None] = []
+        await committing.put(late, done.append)
+        await until(lambda: done)
+        assert [s.concluded_unix_ns for s in store.traces()] == [0]
 
     run(tmp_path, work)

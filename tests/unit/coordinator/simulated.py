@@ -15,9 +15,10 @@ from typing import Any
 
 from wbpf.agent import AgentSpec
 from wbpf.agent.conversation import Conversation
-from wbpf.collector.intake import Intake, take_conclusion
+from wbpf.collector.intake import Intake, take_conclusion, take_needs
 from wbpf.collector.verdicts import Verdicts
 from wbpf.coordinator import AdmissionSpec, Coordination, CoordinatorSpec
+from wbpf.coordinator.coordination import ToStore
 from wbpf.coordinator.hosts import Host
 from wbpf.coordinator.outbox import Outbox
 from wbpf.coordinator.storing import to_wire
@@ -218,12 +219,15 @@ class HostDouble:
     def start_agent(self) -> None:
         self.kill_agent()
         self.agents += 1
-        facts = pb.HostFacts(name=self.name, host_id=self.host_id, incarnation=self.incarnation)
+        agent_id = self.host_id % 1000 * 1000 + self.agents
+        facts = pb.HostFacts(
+            name=self.name, host_id=self.host_id, incarnation=self.incarnation, agent=agent_id
+        )
         folder: Any = Folder(self.segment)
         self.agent = Conversation(
             AgentSpec(host=self.name),
             facts,
-            self.agents,
+            agent_id,
             self.started_unix_ns,
             folder,
             self.cluster.mono_s,
@@ -284,7 +288,8 @@ class Cluster:
         self.owners: dict[int, int] = {}
         self.sessions = 0
         self.hosts = {name: HostDouble(self, name, rng.randrange(-50, 50) * 1_000_000) for name in names}
-        self.concluding: deque[tuple[int, int, Conclusion]] = deque()
+        self.concluding: list[tuple[int, ToStore]] = []
+        self.reached: dict[tuple[int, int], int] = {}
         self.stored: dict[bytes, Conclusion] = {}
         self.verdicts = Verdicts(EmptyStore())
         self.pieces: dict[bytes, set[tuple[str, int]]] = {}
@@ -395,6 +400,8 @@ class Cluster:
             return False
         arrived = host.intake.take(host.shipped.popleft())
         host.received += 1
+        assert arrived.deliverer is not None
+        self.reached[arrived.deliverer] = max(arrived.upto, self.reached.get(arrived.deliverer, 0))
         for piece in arrived.pieces:
             unit = 1000 * piece.chunk + piece.start_unit // 8
             self.pieces.setdefault(piece.trace_id, set()).add((host.name, unit))
@@ -412,15 +419,20 @@ class Cluster:
         if not waiting:
             return False
         number = next(iter(waiting))
-        version, conclusion = waiting.pop(number)
-        self.concluding.append((number, version, conclusion))
+        self.concluding = [item for item in self.concluding if item[0] != number]  # the later one counts
+        self.concluding.append((number, waiting.pop(number)))
         return True
 
     def collector_concludes(self) -> bool:
-        if not self.concluding:
+        for item in self.concluding:
+            number, (version, concluded, needs) = item
+            wire = pb.WireConclusion.FromString(to_wire(concluded, needs).SerializeToString())
+            if all(self.reached.get(who, 0) >= upto for who, upto in take_needs(wire).items()):
+                self.concluding.remove(item)
+                break
+        else:
             return False
-        number, version, conclusion = self.concluding.popleft()
-        conclusion = take_conclusion(pb.WireConclusion.FromString(to_wire(conclusion).SerializeToString()))
+        conclusion = take_conclusion(wire)
         chosen = self.verdicts.choose(conclusion)
         if chosen is not None:
             self.stored[chosen.trace_id] = chosen

@@ -14,7 +14,7 @@ from wbpf.records.layout import Direction, Kind
 from wbpf.wire import gather_pb2 as pb
 from wbpf.wire.validate import Malformed
 
-TRACE, LATERAL, OTHER = (bytes([n]) * 16 for n in (1, 2, 3))
+TRACE, LATERAL, OTHER, THIRD = (bytes([n]) * 16 for n in (1, 2, 3, 4))
 
 
 @pytest.fixture
@@ -453,3 +453,91 @@ def test_a_host_that_is_asked_at_the_last_moment_is_waited_for(cluster: Cluster)
     assert len(c.agent.watching) == 0
     assert cluster.coordination.in_flight == 0
     assert cluster.stored[TRACE].status is Status.COMPLETE
+
+
+def test_a_conclusion_does_not_wait_for_acknowledgements_but_is_stored_after_the_pieces(
+    cluster: Cluster,
+) -> None:
+    a = cluster.hosts["a"]
+    ships = cluster.agent_ships
+    cluster._acts = tuple(act for act in cluster._acts if act != ships)
+    cluster.fire(a, TRACE, visit(a, TRACE, 1))
+    cluster.settle(0.5)
+    assert len(cluster.concluding) == 1 and TRACE not in cluster.stored
+    cluster._acts = (*cluster._acts, ships)
+    cluster.settle(0.5)
+    assert cluster.stored[TRACE].status is Status.COMPLETE
+    assert cluster.coordination.in_flight == 0
+
+
+def test_a_delivery_that_never_comes_is_said_and_forgotten_when_it_does(cluster: Cluster) -> None:
+    a = cluster.hosts["a"]
+    ships = cluster.agent_ships
+    cluster._acts = tuple(act for act in cluster._acts if act != ships)
+    cluster.fire(a, TRACE, visit(a, TRACE, 1))
+    cluster.settle(15, 0.1)
+    reasons = list(part(cluster.stored[TRACE], "a").reasons)
+    assert reasons == ["its delivery was not acknowledged by the collector"]
+    cluster._acts = (*cluster._acts, ships)
+    cluster.settle(2)
+    assert cluster.stored[TRACE].status is Status.COMPLETE
+
+
+def test_an_agent_that_dies_before_it_delivered_takes_its_promise_back(cluster: Cluster) -> None:
+    a = cluster.hosts["a"]
+    ships = cluster.agent_ships
+    cluster._acts = tuple(act for act in cluster._acts if act != ships)
+    cluster.fire(a, TRACE, visit(a, TRACE, 1))
+    cluster.settle(0.5)
+    a.kill_agent()
+    cluster.settle(3)
+    assert part(cluster.stored[TRACE], "a").status is Status.PARTIAL
+    cluster._acts = (*cluster._acts, ships)
+    a.start_agent()
+    a.connect()
+    cluster.settle(1)
+    assert cluster.stored[TRACE].status is Status.COMPLETE
+    assert cluster.pieces[TRACE] == cluster.truth(TRACE)
+
+
+def test_hosts_that_usually_take_part_are_asked_at_once(cluster: Cluster) -> None:
+    a, b, _ = cluster.hosts.values()
+    start = visit(a, TRACE, 1)
+    send(a, TRACE, 11, b)
+    visit(b, TRACE, 2, 11, a)
+    cluster.fire(a, TRACE, start)
+    cluster.settle(1)
+    cluster.fire(a, OTHER, visit(a, OTHER, 3))
+    assert a.agent is not None
+    a.agent.rung()
+    while cluster.agent_speaks(a) or cluster.coordinator_hears(a):
+        pass
+    assert b.outbox is not None
+    (message,) = b.outbox.drain()
+    assert [collect.trace_id for collect in message.collects.collects] == [OTHER]
+    b.down.append(message)
+    cluster.settle(1)
+    assert [p.name for p in cluster.stored[OTHER].hosts] == ["a"], "who was asked in vain has no part in it"
+
+
+def test_who_was_asked_on_a_guess_is_not_waited_for(cluster: Cluster) -> None:
+    a, b, _ = cluster.hosts.values()
+    start = visit(a, TRACE, 1)
+    send(a, TRACE, 11, b)
+    visit(b, TRACE, 2, 11, a)
+    cluster.fire(a, TRACE, start)
+    cluster.settle(1)
+    ours = cluster._acts
+    cluster._acts = tuple(lambda host, act=act: host is not b and act(host) for act in ours)  # b hangs
+    cluster.fire(a, OTHER, visit(a, OTHER, 3))
+    cluster.settle(0.2)
+    assert cluster.stored[OTHER].status is Status.COMPLETE
+    assert cluster.coordination.in_flight == 0
+    send(a, THIRD, 12, b)
+    cluster.fire(a, THIRD, visit(a, THIRD, 4))
+    cluster.settle(0.2)
+    assert THIRD not in cluster.stored, "a breadcrumb names b"
+    cluster._acts = ours
+    visit(b, THIRD, 5, 12, a)
+    cluster.settle(1)
+    assert cluster.stored[THIRD].status is Status.COMPLETE
