@@ -34,6 +34,7 @@ lint: setup ## style, types, formatting of C, who imports whom, stale generated 
 	$(PY) tools/import_rules.py
 	$(PY) tools/generate.py --check
 	$(PY) tools/generate_wire.py --check
+	$(PY) tools/generate_guest_abi.py --check
 	$(PY) tools/licences.py --check
 	$(PY) -m bench.document --check
 
@@ -41,6 +42,7 @@ lint: setup ## style, types, formatting of C, who imports whom, stale generated 
 generate: setup ## make the generated files anew
 	$(PY) tools/generate.py
 	$(PY) tools/generate_wire.py
+	$(PY) tools/generate_guest_abi.py
 	$(PY) tools/licences.py
 
 .PHONY: transcript
