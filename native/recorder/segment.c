@@ -37,6 +37,19 @@ int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char 
     return 0;
 }
 
+int segment_adopt(uint8_t *base, uint64_t bytes, const char *name, wbpf_segment **out, char *why)
+{
+    int error = layout_check((struct wbpf_segment_header *)base, bytes, why);
+    wbpf_segment *segment = error ? NULL : calloc(1, sizeof *segment);
+    if (!segment || !(segment->path = strdup(name))) {
+        free(segment);
+        return error ? error : -ENOMEM;
+    }
+    layout_resolve(&segment->map, base, bytes);
+    *out = segment;
+    return 0;
+}
+
 void wbpf_segment_close(wbpf_segment *segment)
 {
     kernel_chunks_close(segment->kernel);

@@ -69,7 +69,7 @@ static void check_pool(wbpf_pool *pool)
     CHECK(error == 0);
 }
 
-static wbpf_pool_stats stats_of(wbpf_pool *pool)
+static inline wbpf_pool_stats stats_of(wbpf_pool *pool)
 {
     wbpf_pool_stats stats;
     CHECK(wbpf_pool_get_stats(pool, &stats) == 0);

@@ -198,6 +198,19 @@ WBPF_API int64_t wbpf_pool_flush_range(wbpf_pool_host *host, uint64_t offset, ui
 WBPF_API int64_t wbpf_pool_invalidate_range(wbpf_pool_host *host, uint64_t offset, uint64_t bytes,
                                             wbpf_pool_timing *timing);
 
+/* ---- objects that go on changing ----
+ *
+ * A sealed object whose writer was retained may be written further, by that writer alone: what is stored at
+ * `data` is in its host's cache, and in the pool when the lines were written back. Readers meet any mix of old
+ * and new lines, so that the bytes have to say themselves what belongs together; verify is not for them. Such
+ * traffic happens beside the host's work: it is not charged to its clock. -EINVAL: outside the object;
+ * -ESTALE: it was freed by force. */
+
+/* Write back the lines that these bytes touch. Returns how many. */
+WBPF_API int64_t wbpf_pool_write_back(wbpf_pool_writer *writer, uint64_t offset, uint64_t bytes);
+/* Drop the lines that these bytes touch from the reader's cache, and read them. */
+WBPF_API int wbpf_pool_reread(wbpf_pool_view *view, uint64_t offset, uint64_t bytes);
+
 /* ---- integrity ---- */
 
 enum wbpf_verify_result {
