@@ -264,6 +264,11 @@ int wbpf_pool_unlink(const char *path)
 
 /* ---- what it is ---- */
 
+uint64_t wbpf_pool_get_id(const wbpf_pool *pool)
+{
+    return pool->header->pool_id;
+}
+
 uint32_t wbpf_pool_host_count(const wbpf_pool *pool)
 {
     return pool->header->host_count;

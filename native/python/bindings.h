@@ -9,6 +9,7 @@ void bind_recorder(nanobind::module_ &module);
 void bind_reader(nanobind::module_ &module);
 void bind_doorbell(nanobind::module_ &module);
 void bind_pool(nanobind::module_ &module);
+void bind_pooled(nanobind::module_ &module);
 void bind_kernel(nanobind::module_ &module);
 
 /* Raise wbpf.errors.TYPE: what failed, why, and what to try next. */

@@ -37,5 +37,6 @@ NB_MODULE(_native, m)
     bind_reader(m);
     bind_doorbell(m);
     bind_pool(m);
+    bind_pooled(m);
     bind_kernel(m);
 }

@@ -255,6 +255,7 @@ void bind_segment(nb::module_ &module)
     nb::class_<PoolSegment>(module, "PoolSegment", "A mapped pool.")
         .def("__init__", segment_open, nb::arg("path"))
         .def("close", [](PoolSegment &segment) { segment.pool.reset(); })
+        .def("id", [](const PoolSegment &segment) { return wbpf_pool_get_id(opened(segment)); })
         .def("stats", segment_stats, nb::sig("def stats(self) -> dict[str, typing.Any]"))
         .def("hosts", segment_hosts, nb::sig("def hosts(self) -> list[tuple[str, int, int, bool, int, int]]"))
         .def("reclaim", segment_reclaim, nb::sig("def reclaim(self) -> tuple[int, int, int]"))
@@ -333,6 +334,11 @@ void bind_member(nb::module_ &module)
 }
 
 } // namespace
+
+SharedHost host_of(nb::handle member)
+{
+    return nb::cast<PoolMember &>(member).get();
+}
 
 void bind_pool(nb::module_ &module)
 {

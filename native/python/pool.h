@@ -13,6 +13,9 @@ constexpr uint64_t RELEASE_GIL_BYTES = 64 << 10;
 using SharedPool = std::shared_ptr<wbpf_pool>;
 using SharedHost = std::shared_ptr<wbpf_pool_host>;
 
+/* The host of a PoolMember. */
+SharedHost host_of(nanobind::handle member);
+
 /* The exception of wbpf.pool.errors for a negative errno. `subject` is an id or a path. */
 [[noreturn]] void raise_pool_error(const char *operation, nanobind::handle subject, int code);
 

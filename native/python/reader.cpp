@@ -1,6 +1,5 @@
 /* Reading segments from Python: the classes that wbpf.recorder.segment and its neighbours wrap. */
-#include "recorder/reader.h"
-#include "bindings.h"
+#include "segments.h"
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -16,9 +15,7 @@ using namespace nb::literals;
 namespace
 {
 
-using Ids = std::vector<uint8_t>; /* 16 bytes each */
-using SegmentPointer = std::shared_ptr<wbpf_segment>;
-
+using Ids = std::vector<uint8_t>;          /* 16 bytes each */
 using Header = struct wbpf_segment_header; /* a function has the same name */
 
 const Header *header_of(const wbpf_segment *segment)
@@ -86,6 +83,11 @@ class Segment
                                                             : "SegmentError",
                         "the segment " + path_ + " can't be opened", *why ? why : reason(error), hint(error));
         segment_.reset(segment, wbpf_segment_close);
+    }
+
+    Segment(SegmentPointer segment, std::string path)
+        : path_(std::move(path)), writable_(false), segment_(std::move(segment))
+    {
     }
 
     void close() { segment_.reset(); }
@@ -413,6 +415,17 @@ class Watch
 };
 
 } // namespace
+
+SegmentPointer segment_of(nb::handle object)
+{
+    return nb::cast<Segment &>(object).use();
+}
+
+nb::object segment_from(wbpf_segment *segment, const std::string &name)
+{
+    return nb::cast(new Segment(SegmentPointer(segment, wbpf_segment_close), name),
+                    nb::rv_policy::take_ownership);
+}
 
 void bind_reader(nb::module_ &m)
 {

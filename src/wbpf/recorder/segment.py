@@ -96,8 +96,18 @@ class Segment:
     """
 
     def __init__(self, path: str | os.PathLike[str], writable: bool = False) -> None:
-        self.path = Path(path)
-        self.native = _native.Segment(os.fspath(path), writable)
+        self._wrap(_native.Segment(os.fspath(path), writable), Path(path))
+
+    @classmethod
+    def of(cls, native: _native.Segment, path: Path) -> Self:
+        """Wrap one that is mapped already, such as one read from a pool."""
+        segment = cls.__new__(cls)
+        segment._wrap(native, path)
+        return segment
+
+    def _wrap(self, native: _native.Segment, path: Path) -> None:
+        self.path = path
+        self.native = native
         facts = self.native.facts()
         self.host: str = facts["host"]
         self.host_id: int = facts["host_id"]
