@@ -1,0 +1,126 @@
+"""The custom sections of a WebAssembly module: read without running it, added without changing the rest.
+
+The layout is the binary format's of WebAssembly Core 1.0, section 5.5: a header, then sections, each an id,
+its size as LEB128, and its content; a custom section has id 0 and begins with its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from wbpf.errors import FormatError
+
+#: eBPF objects: `wbpf.object.NAME`
+OBJECT_PREFIX = "wbpf.object."
+MANIFEST = "wbpf.manifest"
+#: reduced BTFs of kernels
+BTF = "wbpf.btf"
+
+_MAGIC = b"\0asm"
+_CORE, _COMPONENT = b"\x01\0\0\0", b"\x0d\0\x01\0"
+_CUSTOM = 0
+_LEB128_BYTES = 5  # of 32 bits
+
+
+def read_sections(wasm: bytes) -> dict[str, bytes]:
+    """The custom sections of a module, by name; of several with one name (not of ours) the first.
+
+    Raises:
+        FormatError: it is no core module, or is damaged, or has a section of ours twice.
+    """
+    found: dict[str, bytes] = {}
+    for name, content, _, _ in _custom_sections(wasm):
+        if name in found and name.startswith("wbpf."):
+            raise FormatError(f"section {name!r} is there twice", "", "build the module again")
+        found.setdefault(name, content)
+    return found
+
+
+def with_sections(wasm: bytes, contents: Mapping[str, bytes]) -> bytes:
+    """The module with these custom sections at its end, in place of any that have their names.
+
+    Raises:
+        FormatError: it is no core module, or is damaged.
+    """
+    kept, at = bytearray(), 0
+    for name, _, start, end in _custom_sections(wasm):
+        if name in contents:
+            kept += wasm[at:start]
+            at = end
+    kept += wasm[at:]
+    for name, content in contents.items():
+        encoded = name.encode()
+        body = _leb128(len(encoded)) + encoded + content
+        kept += bytes([_CUSTOM]) + _leb128(len(body)) + body
+    return bytes(kept)
+
+
+def objects(sections: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The eBPF objects among custom sections, by their names."""
+    return {
+        name.removeprefix(OBJECT_PREFIX): content
+        for name, content in sections.items()
+        if name.startswith(OBJECT_PREFIX)
+    }
+
+
+def _custom_sections(wasm: bytes) -> Iterator[tuple[str, bytes, int, int]]:
+    """Name, content, start and end of each; `start` is where its id stands."""
+    if not wasm.startswith(_MAGIC):
+        raise FormatError(
+            "not a WebAssembly module", r"it does not start with \0asm", "give the .wasm file that was built"
+        )
+    version = wasm[4:8]
+    if version == _COMPONENT:
+        raise FormatError(
+            "not a core WebAssembly module",
+            "it is a component",
+            "build for wasm32-wasip1, without a component",
+        )
+    if version != _CORE:
+        raise FormatError("not a WebAssembly module of version 1", f"its version is {version.hex()}")
+    at = 8
+    while at < len(wasm):
+        start, kind = at, wasm[at]
+        size, content_at = _read_leb128(wasm, at + 1, len(wasm))
+        at = content_at + size
+        if at > len(wasm):
+            why = f"section {kind} at {start} ends {at - len(wasm)} bytes behind the file's end"
+            raise _damaged(why)
+        if kind == _CUSTOM:
+            name_bytes, name_at = _read_leb128(wasm, content_at, at)
+            if name_at + name_bytes > at:
+                raise _damaged(f"the name of the section at {start} is longer than the section")
+            try:
+                name = wasm[name_at : name_at + name_bytes].decode()
+            except UnicodeDecodeError:
+                raise _damaged(f"the name of the section at {start} is not UTF-8") from None
+            yield name, wasm[name_at + name_bytes : at], start, at
+
+
+def _read_leb128(wasm: bytes, at: int, end: int) -> tuple[int, int]:
+    """A 32-bit number, and where it ends."""
+    value = 0
+    for position in range(_LEB128_BYTES):
+        if at + position >= end:
+            raise _damaged(f"it ends within a number at {at}")
+        byte = wasm[at + position]
+        value |= (byte & 0x7F) << 7 * position
+        if not byte & 0x80:
+            if value >> 32:
+                break
+            return value, at + position + 1
+    raise _damaged(f"the number at {at} has more than 32 bits")
+
+
+def _leb128(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _damaged(why: str) -> FormatError:
+    return FormatError("the WebAssembly module is damaged", why, "copy or build it again")
