@@ -1,52 +1,104 @@
-/* bpf(2) where no library is needed: maps, running a program once, probes. */
+/* bpf(2) where no library is needed: maps, and running a program once. */
+#include "bpf_syscall.h"
 #include "kernel.h"
-#include <errno.h>
-#include <linux/bpf.h>
 #include <stdio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <string.h>
 
-static int bpf(int command, union bpf_attr *attr)
-{
-    int result = (int)syscall(SYS_bpf, command, attr, sizeof *attr);
-    return result < 0 ? -errno : result;
-}
-
-static union bpf_attr element(int fd, const void *key, const void *value)
+static union bpf_attr element(int fd, const void *key, const void *value, uint64_t flags)
 {
     return (union bpf_attr){
-        .map_fd = (uint32_t)fd, .key = (uintptr_t)key, .value = (uintptr_t)value, .flags = BPF_ANY};
+        .map_fd = (uint32_t)fd, .key = (uintptr_t)key, .value = (uintptr_t)value, .flags = flags};
 }
 
-int wbpf_map_lookup(int fd, const void *key, void *value)
+int wbpf_map_lookup(int fd, const void *key, void *value, uint64_t flags)
 {
-    union bpf_attr attr = element(fd, key, value);
-    return bpf(BPF_MAP_LOOKUP_ELEM, &attr);
+    union bpf_attr attr = element(fd, key, value, flags);
+    return wbpf_bpf(BPF_MAP_LOOKUP_ELEM, &attr);
 }
 
-int wbpf_map_update(int fd, const void *key, const void *value)
+int wbpf_map_update(int fd, const void *key, const void *value, uint64_t flags)
 {
-    union bpf_attr attr = element(fd, key, value);
-    return bpf(BPF_MAP_UPDATE_ELEM, &attr);
+    union bpf_attr attr = element(fd, key, value, flags);
+    return wbpf_bpf(BPF_MAP_UPDATE_ELEM, &attr);
 }
 
 int wbpf_map_delete(int fd, const void *key)
 {
-    union bpf_attr attr = element(fd, key, NULL);
-    return bpf(BPF_MAP_DELETE_ELEM, &attr);
+    union bpf_attr attr = element(fd, key, NULL, 0);
+    return wbpf_bpf(BPF_MAP_DELETE_ELEM, &attr);
 }
 
 int wbpf_map_next_key(int fd, const void *key, void *next)
 {
-    union bpf_attr attr = element(fd, key, next);
-    return bpf(BPF_MAP_GET_NEXT_KEY, &attr);
+    union bpf_attr attr = element(fd, key, next, 0);
+    return wbpf_bpf(BPF_MAP_GET_NEXT_KEY, &attr);
 }
 
-int wbpf_possible_cpus(void)
+int wbpf_map_lookup_and_delete(int fd, const void *key, void *value, uint64_t flags)
+{
+    union bpf_attr attr = element(fd, key, value, flags);
+    return wbpf_bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr);
+}
+
+int wbpf_map_batch(int fd, enum wbpf_batch what, wbpf_map_batch_spec *spec)
+{
+    static const int commands[] = {[WBPF_BATCH_LOOKUP] = BPF_MAP_LOOKUP_BATCH,
+                                   [WBPF_BATCH_LOOKUP_AND_DELETE] = BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+                                   [WBPF_BATCH_UPDATE] = BPF_MAP_UPDATE_BATCH,
+                                   [WBPF_BATCH_DELETE] = BPF_MAP_DELETE_BATCH};
+    union bpf_attr attr = {.batch = {.in_batch = (uintptr_t)spec->from,
+                                     .out_batch = (uintptr_t)spec->cursor,
+                                     .keys = (uintptr_t)spec->keys,
+                                     .values = (uintptr_t)spec->values,
+                                     .count = spec->count,
+                                     .map_fd = (uint32_t)fd,
+                                     .elem_flags = spec->flags}};
+    int error = wbpf_bpf(commands[what], &attr);
+    spec->count = attr.batch.count;
+    return error;
+}
+
+int wbpf_map_ask(int fd, wbpf_map_facts *out)
+{
+    struct bpf_map_info info = {0};
+    union bpf_attr attr = {
+        .info = {.bpf_fd = (uint32_t)fd, .info_len = sizeof info, .info = (uintptr_t)&info}};
+    int error = wbpf_bpf(BPF_OBJ_GET_INFO_BY_FD, &attr);
+    if (error)
+        return error;
+    *out = (wbpf_map_facts){.type = info.type,
+                            .key_bytes = info.key_size,
+                            .value_bytes = info.value_size,
+                            .entries = info.max_entries,
+                            .flags = info.map_flags,
+                            .id = info.id};
+    memcpy(out->name, info.name, sizeof out->name - 1);
+    return 0;
+}
+
+bool wbpf_map_is_per_cpu(uint32_t type)
+{
+    return type == BPF_MAP_TYPE_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_ARRAY ||
+           type == BPF_MAP_TYPE_LRU_PERCPU_HASH || type == BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE;
+}
+
+uint64_t wbpf_map_value_span(uint32_t type, uint32_t value_bytes)
+{
+    if (!wbpf_map_is_per_cpu(type))
+        return value_bytes;
+    return (value_bytes + 7ull) / 8 * 8 * (uint64_t)wbpf_cpu_count();
+}
+
+/* ---- processors ---- */
+
+/* How many stand in a list such as "0-3,8"; *last: the highest. */
+static int read_possible(unsigned *last)
 {
     FILE *file = fopen("/sys/devices/system/cpu/possible", "re");
-    unsigned last = 0, first;
     char line[256] = "", *at = line;
+    unsigned first;
+    int count = 0;
+    *last = 0;
     if (file) {
         if (!fgets(line, sizeof line, file))
             line[0] = 0;
@@ -54,68 +106,53 @@ int wbpf_possible_cpus(void)
     }
     for (int used; sscanf(at, "%u%n", &first, &used) == 1; at += *at == ',') {
         at += used;
-        last = first;
-        if (*at == '-' && sscanf(at + 1, "%u%n", &last, &used) == 1)
+        *last = first;
+        if (*at == '-' && sscanf(at + 1, "%u%n", last, &used) == 1)
             at += used + 1;
+        count += (int)(*last - first) + 1;
     }
-    return *line ? (int)last + 1 : -ENOENT;
+    return count ? count : -ENOENT;
 }
 
-int wbpf_program_run(int fd, const uint64_t *arguments, uint32_t count, uint32_t *result)
+int wbpf_possible_cpus(void)
+{
+    unsigned last;
+    int count = read_possible(&last);
+    return count < 0 ? count : (int)last + 1;
+}
+
+int wbpf_cpu_count(void)
+{
+    static int known; /* they never change; at worst read twice */
+    unsigned last;
+    int count = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!count) {
+        count = read_possible(&last);
+        if (count < 0)
+            count = 1;
+        __atomic_store_n(&known, count, __ATOMIC_RELAXED);
+    }
+    return count;
+}
+
+/* ---- running once ---- */
+
+int wbpf_program_run(int fd, wbpf_program_run_spec *spec)
 {
     union bpf_attr attr = {.test = {.prog_fd = (uint32_t)fd,
-                                    .ctx_in = (uintptr_t)arguments,
-                                    .ctx_size_in = count * (uint32_t)sizeof *arguments}};
-    int error = bpf(BPF_PROG_TEST_RUN, &attr);
-    *result = attr.test.retval;
+                                    .data_in = (uintptr_t)spec->data,
+                                    .data_size_in = spec->data_bytes,
+                                    .data_out = (uintptr_t)spec->data_out,
+                                    .data_size_out = spec->data_out_bytes,
+                                    .ctx_in = (uintptr_t)spec->context,
+                                    .ctx_size_in = spec->context_bytes,
+                                    .ctx_out = (uintptr_t)spec->context_out,
+                                    .ctx_size_out = spec->context_out_bytes,
+                                    .repeat = spec->repeat}};
+    int error = wbpf_bpf(BPF_PROG_TEST_RUN, &attr);
+    spec->result = attr.test.retval;
+    spec->duration_ns = attr.test.duration;
+    spec->data_out_bytes = attr.test.data_size_out;
+    spec->context_out_bytes = attr.test.ctx_size_out;
     return error;
-}
-
-/* ---- probes ---- */
-
-/* An error that speaks of rights or memory says nothing of what the kernel can. */
-static int answer(int result, int no)
-{
-    if (result >= 0)
-        close(result);
-    return result >= 0 ? 1 : result == no ? 0 : result;
-}
-
-int wbpf_probe_map(uint32_t type, uint32_t value_bytes, uint32_t flags)
-{
-    union bpf_attr attr = {
-        .map_type = type, .key_size = 4, .value_size = value_bytes, .max_entries = 1, .map_flags = flags};
-    return answer(bpf(BPF_MAP_CREATE, &attr), -EINVAL);
-}
-
-static int load(const struct bpf_insn *instructions, uint32_t count)
-{
-    union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_RAW_TRACEPOINT,
-                           .insns = (uintptr_t)instructions,
-                           .insn_cnt = count,
-                           .license = (uintptr_t)"GPL"};
-    return bpf(BPF_PROG_LOAD, &attr);
-}
-
-int wbpf_probe_fetch_add(void)
-{
-    const struct bpf_insn leave[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
-    const struct bpf_insn add[] = {
-        {.code = BPF_ST | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .off = -8},
-        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1, .imm = 1},
-        {.code = BPF_STX | BPF_ATOMIC | BPF_DW,
-         .dst_reg = BPF_REG_10,
-         .src_reg = BPF_REG_1,
-         .off = -8,
-         .imm = BPF_ADD | BPF_FETCH},
-        leave[0],
-        leave[1],
-    };
-    int basic = load(leave, 2);
-    if (basic < 0)
-        return basic;
-    close(basic);
-    int result = load(add, sizeof add / sizeof *add);
-    /* arm64 before 5.18: the verifier takes it, the JIT does not. */
-    return result == -EOPNOTSUPP ? 0 : answer(result, -EINVAL);
 }

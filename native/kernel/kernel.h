@@ -70,16 +70,113 @@ WBPF_OPTIONAL void wbpf_link_destroy(wbpf_link *link);
 /* May programs of a type call a helper? 1 yes, 0 no, negative: could not tell. */
 WBPF_OPTIONAL int wbpf_probe_helper(uint32_t program_type, uint32_t helper);
 
-/* ---- bpf_syscall.c: what needs no library ---- */
+/* ---- bpf_syscall.c: maps, by descriptor. Sizes are the caller's to check; flags: BPF_NOEXIST and the like
+ * ---- */
 
-int wbpf_map_lookup(int fd, const void *key, void *value);
-int wbpf_map_update(int fd, const void *key, const void *value);
+int wbpf_map_lookup(int fd, const void *key, void *value, uint64_t flags);
+int wbpf_map_update(int fd, const void *key, const void *value, uint64_t flags);
 int wbpf_map_delete(int fd, const void *key);
 /* `key` NULL: the first. -ENOENT behind the last. */
 int wbpf_map_next_key(int fd, const void *key, void *next);
+/* Kernel 5.14, queues and stacks (whose key is NULL) before. */
+int wbpf_map_lookup_and_delete(int fd, const void *key, void *value, uint64_t flags);
+
+enum wbpf_batch { WBPF_BATCH_LOOKUP, WBPF_BATCH_LOOKUP_AND_DELETE, WBPF_BATCH_UPDATE, WBPF_BATCH_DELETE };
+
+typedef struct wbpf_map_batch_spec {
+    const void *from; /* the cursor of the call before; NULL: begin */
+    void *cursor;     /* for the next call: as many bytes as a key, at least 4 */
+    void *keys, *values;
+    uint32_t count; /* room for so many; afterwards how many were done, also after an error */
+    uint64_t flags;
+} wbpf_map_batch_spec;
+
+/* Kernel 5.6. -ENOENT: done, and these were the last. */
+int wbpf_map_batch(int fd, enum wbpf_batch what, wbpf_map_batch_spec *spec);
+
+typedef struct wbpf_map_facts {
+    uint32_t type, key_bytes, value_bytes, entries, flags, id;
+    char name[16];
+} wbpf_map_facts;
+
+int wbpf_map_ask(int fd, wbpf_map_facts *out);
+bool wbpf_map_is_per_cpu(uint32_t type);
+/* The bytes that the calls above read and write for a value: per-CPU maps have one, padded to 8 bytes, for
+ * each possible processor. */
+uint64_t wbpf_map_value_span(uint32_t type, uint32_t value_bytes);
+
+/* Behind the highest possible processor; their number. */
 int wbpf_possible_cpus(void);
-/* Run a raw tracepoint program once, on this CPU, with these arguments; its result in *result. */
-int wbpf_program_run(int fd, const uint64_t *arguments, uint32_t count, uint32_t *result);
+int wbpf_cpu_count(void);
+
+typedef struct wbpf_program_run_spec {
+    const void *data, *context;
+    void *data_out, *context_out;
+    uint32_t data_bytes, context_bytes, repeat;
+    uint32_t data_out_bytes, context_out_bytes; /* room; afterwards, how many there are */
+    uint32_t result, duration_ns;
+} wbpf_program_run_spec;
+
+/* BPF_PROG_TEST_RUN. -ENOSPC: there was more data than room. */
+int wbpf_program_run(int fd, wbpf_program_run_spec *spec);
+
+/*
+ * ---- ring.c: reading ring buffers (BPF_MAP_TYPE_RINGBUF) and perf buffers (BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+ * a ring belongs to one thread at a time ----
+ */
+
+typedef struct wbpf_ring_reader wbpf_ring_reader;
+
+/* Before each record's data in a batch; the data is padded to 8 bytes. */
+struct wbpf_frame {
+    uint32_t bytes; /* without padding; of perf buffers, the kernel's own padding counts */
+    uint32_t cpu;   /* of perf buffers */
+};
+
+/* The map stays the caller's, and open. `perf_pages` for each processor, a power of two; 0: 64. */
+int wbpf_ring_open(int map_fd, uint32_t perf_pages, wbpf_ring_reader **out);
+void wbpf_ring_close(wbpf_ring_reader *ring);
+/* Take whole records, as frames; bytes written, 0: there is none. -EMSGSIZE: the next does not fit, and needs
+ * as many bytes as wbpf_ring_next_bytes() says. */
+int64_t wbpf_ring_read(wbpf_ring_reader *ring, void *frames, size_t room);
+uint64_t wbpf_ring_next_bytes(const wbpf_ring_reader *ring);
+/* Take records in place, at most `max`; how many. `visit` ends it, behind its record, by returning nonzero.
+ * Data that is not contiguous (perf buffers alone) is copied before. */
+typedef int (*wbpf_ring_visit)(void *context, const void *data, uint32_t bytes, uint32_t cpu);
+int64_t wbpf_ring_for_each(wbpf_ring_reader *ring, uint32_t max, wbpf_ring_visit visit, void *context);
+/* Is there a record to read? */
+bool wbpf_ring_pending(const wbpf_ring_reader *ring);
+/* Records that did not fit, as far as they were met by reading. -EOPNOTSUPP: ring buffers don't tell, their
+ * programs see the reservation fail. */
+int64_t wbpf_ring_lost(const wbpf_ring_reader *ring);
+
+/* ---- wait_set.c: waiting for several rings; each has its turn ---- */
+
+typedef struct wbpf_wait_set wbpf_wait_set;
+
+int wbpf_wait_set_create(wbpf_wait_set **out);
+void wbpf_wait_set_destroy(wbpf_wait_set *set);
+/* A ring leaves before it is closed. */
+int wbpf_wait_set_add(wbpf_wait_set *set, const wbpf_ring_reader *ring, uint32_t tag);
+void wbpf_wait_set_remove(wbpf_wait_set *set, const wbpf_ring_reader *ring);
+/* Tags of rings with records, at most `max`, starting behind where the last call ended; 0: time is up, or it
+ * was woken. timeout_ms < 0: no limit. */
+int wbpf_wait_set_wait(wbpf_wait_set *set, int timeout_ms, uint32_t *tags, uint32_t max);
+/* End the wait that is under way or comes next; from any thread or signal handler. */
+void wbpf_wait_set_wake(wbpf_wait_set *set);
+/* Readable when a wait might find something; for event loops. */
+int wbpf_wait_set_fd(const wbpf_wait_set *set);
+
+/* ---- user_ring.c: writing to programs (BPF_MAP_TYPE_USER_RINGBUF), one thread at a time ---- */
+
+typedef struct wbpf_user_ring wbpf_user_ring;
+
+int wbpf_user_ring_open(int map_fd, wbpf_user_ring **out);
+void wbpf_user_ring_close(wbpf_user_ring *ring);
+/* -ENOSPC: the program has not taken enough yet; -E2BIG: it never fits. */
+int wbpf_user_ring_submit(wbpf_user_ring *ring, const void *data, uint32_t bytes);
+
+/* ---- probes.c ---- */
 
 /* Probes: 1 yes, 0 no, negative: could not tell. */
 int wbpf_probe_map(uint32_t type, uint32_t value_bytes, uint32_t flags);

@@ -106,7 +106,7 @@ static int open_perf(const wbpf_rings *rings, int map_fd, uint32_t cpu, struct p
     out->memory = memory;
     if (ioctl(fd, PERF_EVENT_IOC_ID, &out->id) != 0 || ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) != 0)
         return -errno;
-    return wbpf_map_update(map_fd, &cpu, &fd);
+    return wbpf_map_update(map_fd, &cpu, &fd, BPF_ANY);
 }
 
 static int open_perf_rings(wbpf_rings *rings, int map_fd, char *why)
@@ -362,7 +362,7 @@ static int start_following(wbpf_rings *rings, const wbpf_tracee *one)
     slot->started_unix_ns = clock_unix_ns();
     memcpy(slot->name, one->name, sizeof slot->name);
     store_release(&slot->generation, slot->generation + 1);
-    int error = wbpf_map_update(rings->processes_fd, &one->tgid, &entry);
+    int error = wbpf_map_update(rings->processes_fd, &one->tgid, &entry, BPF_ANY);
     if (!error)
         rings->followed[at] = *one;
     return error;

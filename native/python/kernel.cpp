@@ -162,7 +162,7 @@ class BpfObject
 nb::object map_lookup(int fd, nb::bytes key, uint32_t value_bytes)
 {
     std::string value(value_bytes, '\0');
-    int error = wbpf_map_lookup(fd, key.c_str(), value.data());
+    int error = wbpf_map_lookup(fd, key.c_str(), value.data(), 0);
     return error ? nb::object(nb::int_(error)) : nb::object(nb::bytes(value.data(), value.size()));
 }
 
@@ -175,10 +175,12 @@ nb::object map_next_key(int fd, std::optional<nb::bytes> key, uint32_t key_bytes
 
 std::tuple<int, uint32_t> program_run(int fd, const std::vector<uint64_t> &arguments)
 {
-    uint32_t result = 0;
+    wbpf_program_run_spec spec = {};
+    spec.context = arguments.data();
+    spec.context_bytes = static_cast<uint32_t>(arguments.size() * sizeof arguments[0]);
     nb::gil_scoped_release release;
-    int error = wbpf_program_run(fd, arguments.data(), static_cast<uint32_t>(arguments.size()), &result);
-    return {error, result};
+    int error = wbpf_program_run(fd, &spec);
+    return {error, spec.result};
 }
 
 int probe_helper(uint32_t program_type, uint32_t helper)
@@ -313,7 +315,7 @@ void bind_kernel(nb::module_ &m)
     m.def(
         "bpf_map_update",
         [](int fd, nb::bytes key, nb::bytes value) {
-            return wbpf_map_update(fd, key.c_str(), value.c_str());
+            return wbpf_map_update(fd, key.c_str(), value.c_str(), 0);
         },
         "fd"_a, "key"_a, "value"_a);
     m.def(
