@@ -10,12 +10,14 @@ from pathlib import Path
 
 from wbpf.errors import WbpfError
 from wbpf.recorder import Fired, Piece, Segment, Watch, segments
-from wbpf.records import Calibration
+from wbpf.records import Calibration, clock_error_ns
 from wbpf.wire import status_pb2 as st
 
 LOG = logging.getLogger("wbpf.agent")
 #: Processes are asked for at most this often: each question costs a lock's test for each that ever wrote.
 PROCESSES_S = 0.02
+#: So long at most is a segment's last calibration ago, while the agent keeps up.
+CALIBRATED_NS = 1_500_000_000
 
 
 class Attached:
@@ -82,7 +84,8 @@ class Attached:
 
     @property
     def clock_error_ns(self) -> int:
-        return max((item.error_ns for item in self.calibrations[-2:]), default=0)
+        """How wrong the difference of two times of this clock can be."""
+        return 2 * clock_error_ns(self.calibrations, CALIBRATED_NS)
 
     def process(self, index: int, now_s: float) -> tuple[int, int, str, bool]:
         """Generation, pid, name and life of what is in a process slot, as of a moment ago."""

@@ -103,9 +103,9 @@ class Watched:
         for lateral in piece.laterals:
             self.laterals[lateral] = None
         if piece.begins and piece.starts_run:
-            self._take_begin(piece.data)
+            self._take_begin(attached, piece.data)
 
-    def _take_begin(self, data: bytes) -> None:
+    def _take_begin(self, attached: Attached, data: bytes) -> None:
         """A BEGIN is the first record of its run; it tells when and where the trace began."""
         if len(data) < RECORD_HEADER.size + 8 + BEGIN_PAYLOAD.size:
             return
@@ -114,6 +114,10 @@ class Watched:
             return
         at = RECORD_HEADER.size + (8 if kind & STAMPED else 0)
         _, parent, start = BEGIN_PAYLOAD.unpack_from(data, at)
+        if start and not parent and kind & STAMPED:
+            # The writer calibrates its clock once a second; the stamp is told as `lost_until` is.
+            stamp = int.from_bytes(data[RECORD_HEADER.size : at], "little")
+            start = min(start, attached.unix_ns(stamp))
         if start and (not self.start_unix_ns or not parent):
             self.start_unix_ns = start
         self.origin = self.origin or not parent

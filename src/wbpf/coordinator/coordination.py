@@ -356,6 +356,7 @@ class Coordination:
         now = self.clock.mono_s()
         named, nameless, laterals = gather.absorb(part, found, now)
         part.incarnation, part.agent = host.incarnation, host.agent_id & 0xFFFF_FFFF
+        self._date(gather, now)
         if gather.closed and (named or nameless or part.open_spans):
             self._reopen(gather, [], now)
             assert host.outbox is not None
@@ -367,6 +368,14 @@ class Coordination:
         if gather.primary:
             self._join(gather, laterals, host.host_id, now)
         self._review(gather, now)
+
+    def _date(self, gather: Gather, now: float) -> None:
+        """Note when the trace began, by our own clock: the longer ago, the less sure are those of hosts."""
+        if gather.start_unix_ns:
+            origin = self.hosts.get(gather.origin)
+            offset = origin.offset(now) if origin else None
+            began_unix_ns = gather.start_unix_ns + (offset.offset_ns if offset else 0)
+            gather.began_s = now - max(self.clock.unix_ns() - began_unix_ns, 0) / 1e9
 
     def delivered(self, host: Host, numbers: Iterable[int]) -> None:
         """The collector has acknowledged what a host had found for these gathers."""

@@ -84,6 +84,7 @@ class Gather:
         number: what coordinator and agents call it.
         start_unix_ns: of the trace, by the clock of the host where it began; 0: not known.
         origin: id of that host; 0: not known.
+        began_s: when that was, by the coordinator's monotonic clock; infinite while it is not known.
         fires: the triggers that wait for it, and the hosts they came from.
         progress_s: when the last trigger or the last new breadcrumb came, monotonic.
         everyone: all hosts were asked, because it is not known which took part.
@@ -104,6 +105,7 @@ class Gather:
     primary: bool = True
     start_unix_ns: int = 0
     origin: int = 0
+    began_s: float = float("inf")
     parts: dict[int, Part] = field(default_factory=dict)
     fires: dict[int, int] = field(default_factory=dict)
     everyone: bool = False

@@ -47,8 +47,9 @@ class Host:
     def reachable(self, now_s: float) -> bool:
         return self.outbox is not None and now_s - self.heard_s < SILENCE_S
 
-    def offset(self, now_s: float) -> Offset | None:
-        return self.clock.best(now_s)
+    def offset(self, now_s: float, since_s: float | None = None) -> Offset | None:
+        """Its clock's now, or at any time since then."""
+        return self.clock.best(now_s, since_s)
 
 
 class Hosts:

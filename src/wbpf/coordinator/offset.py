@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import NamedTuple
 
 #: Two clocks drift apart by no more than this, in parts per million: each may be off by 100.
 DRIFT_PPM = 200
 SAMPLES = 32
+#: Of the samples before those the best of each `SAMPLES` is kept: for traces that began long ago.
+OLD_SAMPLES = 32
+#: For what began since then the best sample for now does as well.
+RECENT_S = 1.0
 
 
 class Offset(NamedTuple):
@@ -21,8 +26,10 @@ class OffsetEstimate:
     """The best of the last samples: the shorter the round trip and the fresher, the better."""
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[float, Offset]] = deque(maxlen=SAMPLES)
-        self._best: tuple[float, Offset] | None = None
+        self._samples: deque[_Sample] = deque()
+        self._old: deque[_Sample] = deque(maxlen=OLD_SAMPLES)
+        self._leaving: list[_Sample] = []
+        self._best: _Sample | None = None
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -44,16 +51,36 @@ class OffsetEstimate:
             apart_ns = abs(best.offset_ns - offset.offset_ns)
             if apart_ns > best.uncertainty_ns + offset.uncertainty_ns:
                 self._samples.clear()  # one of the two clocks was set
+                self._old.clear()
+                self._leaving.clear()
         self._samples.append((now_s, offset))
+        if len(self._samples) > SAMPLES:
+            self._leave(self._samples.popleft())
         # All samples age alike, so which one is best changes only here.
-        self._best = min(self._samples, key=lambda sample: _aged(sample, now_s).uncertainty_ns)
+        self._best = min(self._samples, key=lambda sample: _aged(sample, now_s, now_s).uncertainty_ns)
         return True
 
-    def best(self, now_s: float) -> Offset | None:
-        """The estimate now; None before the first sample."""
-        return None if self._best is None else _aged(self._best, now_s)
+    def _leave(self, sample: _Sample) -> None:
+        self._leaving.append(sample)
+        if len(self._leaving) == SAMPLES:
+            self._old.append(min(self._leaving, key=lambda sample: sample[1].uncertainty_ns))
+            self._leaving.clear()
+
+    def best(self, now_s: float, since_s: float | None = None) -> Offset | None:
+        """The estimate now, or one that is right at any time since then; None before the first sample."""
+        if self._best is None:
+            return None
+        since_s = now_s if since_s is None else min(since_s, now_s)
+        if now_s - since_s <= RECENT_S:
+            return _aged(self._best, now_s, since_s)
+        estimates = (_aged(sample, now_s, since_s) for sample in chain(self._samples, self._old))
+        return min(estimates, key=lambda offset: offset.uncertainty_ns)
 
 
-def _aged(sample: tuple[float, Offset], now_s: float) -> Offset:
+_Sample = tuple[float, Offset]
+
+
+def _aged(sample: _Sample, now_s: float, since_s: float) -> Offset:
     at_s, offset = sample
-    return Offset(offset.offset_ns, offset.uncertainty_ns + int((now_s - at_s) * DRIFT_PPM * 1_000))
+    away_s = max(now_s - at_s, at_s - since_s)
+    return Offset(offset.offset_ns, offset.uncertainty_ns + int(away_s * DRIFT_PPM * 1_000))

@@ -129,7 +129,7 @@ def _judge(gather: Gather, part: Part, hosts: Hosts, patience: Patience, now_s: 
     status = Status.PARTIAL if reasons else Status.COMPLETE
     if part.answered and (lost := _lost(gather, part, hosts, now_s)):
         reasons.append(lost)
-    offset = host.offset(now_s) if host else None
+    offset = host.offset(now_s, gather.began_s) if host else None
     if offset is None and part.records:
         reasons.append("its clock was not compared with the coordinator's")
     if gather.rootless:
@@ -218,11 +218,11 @@ def _earliest_start(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> i
     if gather.origin == part.host_id:
         return gather.start_unix_ns
     here = hosts.get(part.host_id)
-    here_offset = here.offset(now_s) if here else None
+    here_offset = here.offset(now_s, gather.began_s) if here else None
     if here_offset is None:
         return None
     origin = hosts.get(gather.origin)
-    there_offset = origin.offset(now_s) if origin else None
+    there_offset = origin.offset(now_s, gather.began_s) if origin else None
     if there_offset is None:
         return None
     uncertainty_ns = there_offset.uncertainty_ns + here_offset.uncertainty_ns

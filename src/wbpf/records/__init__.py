@@ -1,7 +1,7 @@
 """The records that hosts write: their format, their clocks, and the traces they make up."""
 
 from wbpf.records.assemble import Source, assemble
-from wbpf.records.clocks import Calibration, Clock
+from wbpf.records.clocks import Calibration, Clock, clock_error_ns
 from wbpf.records.codec import RawRecord, decode_run, iter_run, tick_range
 from wbpf.records.conclusion import Conclusion, HostPart, Status, worst
 from wbpf.records.context import NO_TRACE, host_id, parse_trace_id, span_id_hex, trace_id_hex
@@ -45,6 +45,7 @@ __all__ = [
     "Trigger",
     "Value",
     "assemble",
+    "clock_error_ns",
     "decode_run",
     "host_id",
     "iter_run",

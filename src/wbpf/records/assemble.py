@@ -75,6 +75,7 @@ def assemble(
     spans = _SpanTable(chunks)
     otherwise = conclusion.fired_unix_ns if conclusion else 0
     columns = [_column(chunk, parts, spans, names, otherwise) for chunk in chunks]
+    _widen(chunks, parts)
     shifts = clock_shifts(columns, {part.name: part.uncertainty_ns for part in parts})
     for record in (record for column in columns for record in column):
         record.time_unix_ns = max(record.time_unix_ns + shifts.get(record.host, 0), 0)
@@ -203,12 +204,28 @@ def _column(
 _NAMED_BY_SPAN = (*_CLOSES, Kind.RESUME)
 
 
+def _clock(chunk: _Chunk, part: HostPart) -> Clock:
+    source = chunk.source
+    return Clock(source.calibrations, source.segment.ticks_hz, part.offset_ns, part.uncertainty_ns)
+
+
+def _widen(chunks: Sequence[_Chunk], parts: list[HostPart]) -> None:
+    """The conclusion says how sure a host's offset is; how sure the ticks are adds to that."""
+    widest: dict[int, int] = {}
+    for chunk in chunks:
+        part = parts[chunk.part]
+        ticks = [raw.ticks for _, raws in chunk.runs for raw in raws if raw.ticks is not None]
+        if part.uncertainty_ns and ticks and chunk.source.calibrations:
+            uncertainty_ns = _clock(chunk, part).uncertainty_ns(min(ticks), max(ticks))
+            widest[chunk.part] = max(widest.get(chunk.part, 0), uncertainty_ns)
+    for i, uncertainty_ns in widest.items():
+        parts[i] = replace(parts[i], uncertainty_ns=uncertainty_ns)
+
+
 def _times(chunk: _Chunk, part: HostPart, otherwise: int) -> list[int]:
     ticks = [raw.ticks for _, raws in chunk.runs for raw in raws]
     try:
-        clock = Clock(
-            chunk.source.calibrations, chunk.source.segment.ticks_hz, part.offset_ns, part.uncertainty_ns
-        )
+        clock = _clock(chunk, part)
     except FormatError:
         return [otherwise] * len(ticks)  # said among the host's reasons
     return interpolate([None if tick is None else clock.unix_ns(tick) for tick in ticks], otherwise)

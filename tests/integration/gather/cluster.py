@@ -183,11 +183,13 @@ class Cluster:
 
 
 @contextmanager
-def running(store: Path, hosts: str, **spec: Any) -> Iterator[Cluster]:
+def running(
+    store: Path, hosts: str, make: Callable[[TreeSpec], Tree] = Tree, **spec: Any
+) -> Iterator[Cluster]:
     """A cluster whose agents have attached."""
     directory = Path(tempfile.mkdtemp(prefix="wbpf-test-", dir="/dev/shm"))
     addresses = {"coordinator": "127.0.0.1:0", "collector": "127.0.0.1:0"}
-    tree = Tree(TreeSpec(hosts=list(hosts), directory=directory, store=store, **{**addresses, **spec}))
+    tree = make(TreeSpec(hosts=list(hosts), directory=directory, store=store, **{**addresses, **spec}))
     cluster = Cluster(tree)
     try:
         with tree:

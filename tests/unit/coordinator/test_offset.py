@@ -8,15 +8,16 @@ from wbpf.coordinator.offset import SAMPLES, OffsetEstimate
 MS = 1_000_000
 
 
-@example(skew_ns=0, drift_ppm=-200, delays=[(0, 14_779)], later_s=0.0)
+@example(skew_ns=0, drift_ppm=-200, delays=[(0, 14_779)], later_s=0.0, ago_s=0.0)
 @given(
     skew_ns=st.integers(-50 * MS, 50 * MS),
     drift_ppm=st.integers(-200, 200),
     delays=st.lists(st.tuples(st.integers(0, 20 * MS), st.integers(0, 20 * MS)), min_size=1, max_size=60),
     later_s=st.floats(0, 60),
+    ago_s=st.floats(0, 200),
 )
 def test_the_truth_lies_within_the_uncertainty(
-    skew_ns: int, drift_ppm: int, delays: list[tuple[int, int]], later_s: float
+    skew_ns: int, drift_ppm: int, delays: list[tuple[int, int]], later_s: float, ago_s: float
 ) -> None:
     def host_clock(coordinator_ns: int) -> int:
         return coordinator_ns - skew_ns - coordinator_ns * drift_ppm // 1_000_000
@@ -31,6 +32,24 @@ def test_the_truth_lies_within_the_uncertainty(
     best = estimate.best(at_ns / 1e9)
     assert best is not None
     assert abs(at_ns - host_clock(at_ns) - best.offset_ns) <= best.uncertainty_ns + 2
+    since_ns = at_ns - int(ago_s * 1e9)
+    throughout = estimate.best(at_ns / 1e9, since_ns / 1e9)
+    assert throughout is not None
+    for ns in (since_ns, (since_ns + at_ns) // 2, at_ns):
+        assert abs(ns - host_clock(ns) - throughout.offset_ns) <= throughout.uncertainty_ns + 2
+
+
+def test_old_samples_serve_traces_that_began_long_ago() -> None:
+    estimate = OffsetEstimate()
+    for n in range(40 * SAMPLES):
+        estimate.add(n, n * 10**9, n * 10**9 + 50_000, n * 10**9 + 50_000, n * 10**9 + 100_000)
+    now_s = 40.0 * SAMPLES
+    assert len(estimate) == SAMPLES
+    recent, old = estimate.best(now_s), estimate.best(now_s, now_s - 300)
+    assert recent is not None and recent.uncertainty_ns < MS
+    assert old is not None and 30 * MS < old.uncertainty_ns < 35 * MS, "200 ppm from a sample in the middle"
+    beyond = estimate.best(now_s, 0.0)
+    assert beyond is not None and beyond.uncertainty_ns >= 128 * MS
 
 
 def test_a_short_round_trip_beats_a_long_one_until_it_is_old() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbpf.errors import FormatError
-from wbpf.records import Calibration, Clock
+from wbpf.records import Calibration, Clock, clock_error_ns
 
 S = 1_000_000_000
 
@@ -23,13 +23,45 @@ def test_between_and_outside_of_calibrations_it_goes_straight_on() -> None:
     assert clock.unix_ns(S) == 100 * S + S // 2
     assert clock.unix_ns(3 * S) == 101 * S + 500_500_000
     assert clock.unix_ns(5 * S) == 102 * S + 1_000_000 + 500_500_000
-    assert clock.uncertainty_ns == 80
+    assert clock.uncertainty_ns(S, 2 * S - 1) == 80
+    assert clock.uncertainty_ns(2 * S, 4 * S) == 80
+    assert clock.uncertainty_ns(5 * S, 5 * S) == 60 + 70, "the rate was measured within 80 + 60 ns a second"
+    assert clock.uncertainty_ns(0, 0) == 80
+
+
+@given(
+    st.lists(st.tuples(st.integers(50_000_000, 3 * S), st.integers(-900, 900)), min_size=1, max_size=5),
+    st.floats(-400, 400),
+    st.integers(-5 * S, 20 * S),
+    st.integers(0, S),
+)
+def test_the_truth_lies_within_the_uncertainty(
+    readings: list[tuple[int, int]], ppm: float, first: int, length: int
+) -> None:
+    def true_ns(ticks: int) -> int:
+        return 100 * S + ticks + int(ticks * ppm / 1e6)
+
+    points = [Calibration(0, 0, true_ns(0), 0)]
+    for later, error in readings:
+        ticks = points[-1].ticks + later
+        points.append(Calibration(ticks, ticks, true_ns(ticks) + error, abs(error)))
+    clock = Clock(points, S)
+    for ticks in (first, first + length):
+        assert abs(clock.unix_ns(ticks) - true_ns(ticks)) <= clock.uncertainty_ns(first, first + length) + 3
+
+
+def test_the_error_of_times_after_the_last_calibration() -> None:
+    points = [Calibration(0, 0, 0, 50), Calibration(S, S, S, 30)]
+    assert clock_error_ns(points, 0) == 30
+    assert clock_error_ns(points, 2 * S) == 30 + 160
+    assert clock_error_ns(points[:1], S) == 50 + 200_000, "the nominal rate was measured in a moment"
+    assert clock_error_ns([], S) == 0
 
 
 def test_offset_and_uncertainty_of_the_host_are_added() -> None:
     clock = Clock([Calibration(0, 0, S, 5)], S, offset_ns=-300, uncertainty_ns=40)
     assert clock.unix_ns(10) == S - 290
-    assert clock.uncertainty_ns == 45
+    assert clock.uncertainty_ns(0, 0) == 45
 
 
 def test_readings_close_together_do_not_set_the_rate() -> None:
@@ -52,4 +84,6 @@ u64 = st.integers(0, (1 << 64) - 1)
     st.integers(-(1 << 63), (1 << 63) - 1),
 )
 def test_any_numbers_give_a_time(points: list[Calibration], hz: int, ticks: int, offset: int) -> None:
-    assert 0 <= Clock(points, hz, offset).unix_ns(ticks) < 1 << 63
+    clock = Clock(points, hz, offset)
+    assert 0 <= clock.unix_ns(ticks) < 1 << 63
+    assert 0 <= clock.uncertainty_ns(ticks, ticks) < 1 << 63
