@@ -10,9 +10,7 @@ namespace
 
 constexpr unsigned site_sets = 512, site_ways = 2, site_fields = 16;
 constexpr uint32_t max_text_bytes = 65535; /* the length of a str or bytes field is a u16 */
-constexpr size_t longest_payload =
-    WBPF_MAX_CHUNK_BYTES - 128;          /* of a record in the largest chunk, and a bit less */
-constexpr uint32_t max_word_bytes = 200; /* of a name or keyword; a descriptor has at most 511 */
+constexpr uint32_t max_word_bytes = 200;   /* of a name or keyword; a descriptor has at most 511 */
 constexpr size_t max_known_schemas = 1 << 16;
 
 /* What one call site passes each time. Holds references, so that an address means the same object for good.
@@ -340,19 +338,17 @@ void Payload::record(unsigned level, const TraceContext *context)
         return wbpf_log(level, line.data(), line.size());
     }
     char *room = static_cast<char *>(wbpf_reserve(schema_, level, bytes_));
-    /* Larger than a record can be, which the recorder has counted: cut the longest values. */
-    for (size_t room_bytes = longest_payload;
-         __builtin_expect(!room, 0) && bytes_ > room_bytes / 2 && room_bytes > 256; room_bytes /= 2)
-        if (bytes_ > room_bytes && cut(room_bytes))
-            room = static_cast<char *>(wbpf_reserve(schema_, level, bytes_));
     if (room) {
+        size_t longest = wbpf_longest_payload();
+        if (__builtin_expect(bytes_ > longest, 0))
+            cut(longest); /* else the last fields were cut off */
         write(room);
         wbpf_commit(bytes_);
     }
 }
 
-/* Cut the longest texts so that the payload is at most `limit` bytes. False if that can't be done. */
-bool Payload::cut(size_t limit)
+/* Cut the longest texts so that the payload is at most `limit` bytes, or as near to that as can be. */
+void Payload::cut(size_t limit)
 {
     uint32_t low = 0, high = max_text_bytes; /* to how many bytes each */
     auto size_at = [&](uint32_t each) {
@@ -374,7 +370,6 @@ bool Payload::cut(size_t limit)
             field.bytes = field.type == FIELD_STR ? prefix_bytes(field.text, low) : low;
     }
     bytes_ = size_at(max_text_bytes);
-    return bytes_ <= limit;
 }
 
 std::string Payload::text() const

@@ -76,7 +76,7 @@ class Payload
   private:
     static constexpr unsigned inline_fields = 16;
 
-    bool cut(size_t limit);
+    void cut(size_t limit);
     void resolve();
     void scan_value(PyObject *value, Field &field);
     void scan_other(PyObject *value, Field &field);

@@ -272,7 +272,9 @@ struct writer {
     uint64_t calibrated_ticks, calibrated_unix_ns; /* for times in BEGIN records */
     uint64_t ns_per_tick;                          /* in units of 2^-32 */
     struct known_id known[ID_SETS][2];
-    uint32_t reserved_schema, reserved_bytes;
+    uint32_t reserved_schema;
+    size_t reserved_bytes;
+    uint8_t *aside; /* payload of a reserved event that is too long for a record */
     int64_t chunk_index;
     uint64_t retry_ticks; /* no chunk was to be had: not before this */
     uint32_t tid;

@@ -1,6 +1,7 @@
 /* Appending records to the thread's chunk. */
 #include "append.h"
 #include <errno.h>
+#include <sys/mman.h>
 
 #define THREAD_SLOT_BYTES 8
 #define RUN_SLOT_BYTES    8
@@ -184,24 +185,61 @@ void wbpf_event_unstamped(wbpf_schema schema, unsigned level, const void *payloa
     writer_leave(w);
 }
 
+size_t wbpf_longest_payload(void)
+{
+    return writer_here() ? writer_longest_payload() : 0;
+}
+
+/* Where an event's payload is put together that is too long for a record. Not malloc()'s memory: the caller
+ * may be a signal handler. */
+static uint8_t *aside(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static uint8_t *reserved_place(struct writer *w, size_t bytes)
+{
+    uint32_t need = (uint32_t)(16 + bytes + 7) & ~7u;
+    if (UNLIKELY(bytes > writer_longest_payload())) {
+        int error = errno; /* the application's */
+        w->aside = aside(bytes);
+        errno = error;
+        if (w->aside)
+            writer_count_truncated();
+        else
+            writer_count_refused();
+        return w->aside;
+    }
+    return LIKELY(need <= w->room) || writer_make_room(w, need, WBPF_KIND_EVENT) ? record_place(w) + 16
+                                                                                 : NULL;
+}
+
 void *wbpf_reserve(wbpf_schema schema, unsigned level, size_t bytes)
 {
     struct writer *w = writer_here();
     if (UNLIKELY(!w) || UNLIKELY(level < load_relaxed(&w->slot->level)) || !writer_enter(w))
         return NULL;
-    uint32_t need = (uint32_t)(16 + bytes + 7) & ~7u;
-    if (UNLIKELY(bytes > writer_longest_payload())) {
-        writer_count_refused();
-    } else if (LIKELY(need <= w->room) || writer_make_room(w, need, WBPF_KIND_EVENT)) {
-        w->reserved_schema = schema;
-        w->reserved_level = (uint8_t)level;
-        w->reserved_bytes = (uint32_t)bytes;
-        atomic_signal_fence(memory_order_seq_cst);
-        w->busy = RESERVED;
-        return record_place(w) + 16;
+    uint8_t *place = reserved_place(w, bytes);
+    if (UNLIKELY(!place)) {
+        writer_leave(w);
+        return NULL;
     }
-    writer_leave(w);
-    return NULL;
+    w->reserved_schema = schema;
+    w->reserved_level = (uint8_t)level;
+    w->reserved_bytes = bytes;
+    atomic_signal_fence(memory_order_seq_cst);
+    w->busy = RESERVED;
+    return place;
+}
+
+static void commit_from_aside(struct writer *w, size_t bytes)
+{
+    size_t longest = writer_longest_payload();
+    append(w, WBPF_KIND_EVENT | WBPF_STAMPED, w->reserved_level, w->reserved_schema, w->aside,
+           bytes < longest ? bytes : longest);
+    munmap(w->aside, w->reserved_bytes);
+    w->aside = NULL;
 }
 
 void wbpf_commit(size_t bytes)
@@ -213,6 +251,11 @@ void wbpf_commit(size_t bytes)
     atomic_signal_fence(memory_order_seq_cst);
     if (bytes > w->reserved_bytes)
         bytes = w->reserved_bytes;
+    if (UNLIKELY(w->aside)) {
+        commit_from_aside(w, bytes);
+        writer_leave(w);
+        return;
+    }
     uint32_t need = (uint32_t)(16 + bytes + 7) & ~7u;
     uint8_t *at = record_place(w);
     uint64_t ticks = clock_ticks();

@@ -314,6 +314,69 @@ static void test_schemas_outlive_their_segment(void)
     directory[strlen(directory) - 1] ^= 1;
 }
 
+/* Of the trace: how many events have exactly the first `bytes` bytes of `payload`. */
+static unsigned events_with(wbpf_segment *segment, const uint8_t id[16], const uint8_t *payload, size_t bytes)
+{
+    wbpf_watch *watch;
+    const wbpf_piece *pieces;
+    size_t count;
+    uint64_t lost;
+    unsigned found = 0;
+    CHECK(wbpf_watch_create(segment, &watch) == 0);
+    CHECK(wbpf_watch_add(watch, (const uint8_t (*)[16])id, 1) == 0);
+    CHECK(wbpf_watch_poll(watch, &pieces, &count, &lost) == 0);
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t at = 0; at < pieces[i].bytes;) {
+            struct wbpf_record_header r;
+            memcpy(&r, pieces[i].data + at, sizeof r);
+            uint32_t header = r.kind & WBPF_STAMPED ? 16 : 8, kind = r.kind & ~WBPF_STAMPED;
+            bool has_payload =
+                kind == WBPF_KIND_EVENT || kind == WBPF_KIND_LOG || kind == WBPF_KIND_ATTRIBUTES;
+            found += has_payload && r.bytes == header + bytes &&
+                     memcmp(pieces[i].data + at + header, payload, bytes) == 0;
+            at += (r.bytes + 7u) & ~7u;
+        }
+    wbpf_watch_destroy(watch);
+    return found;
+}
+
+static void test_what_is_too_long_is_cut_and_counted(void)
+{
+    static uint8_t payload[100000];
+    wbpf_scope scope;
+    wbpf_context context;
+    for (size_t i = 0; i < sizeof payload; i++)
+        payload[i] = (uint8_t)(i * 7 ^ i >> 8);
+    CHECK(wbpf_longest_payload() == 0);
+    open_recorder(2, 4096);
+    size_t longest = wbpf_longest_payload(), longer = longest + 1;
+    CHECK(longest > 3900 && longest < 4096);
+    wbpf_begin(&scope, WBPF_NAME("t"), NULL);
+    wbpf_current(&context);
+    wbpf_event(1, WBPF_LEVEL_INFO, payload, longest); /* as long as can be */
+    wbpf_event(1, WBPF_LEVEL_INFO, payload, longer);
+    wbpf_event_unstamped(1, WBPF_LEVEL_INFO, payload, sizeof payload);
+    wbpf_attributes(1, payload, longer);
+    wbpf_log(WBPF_LEVEL_INFO, (const char *)payload, sizeof payload);
+    for (int i = 0; i < 2; i++) {
+        void *place = wbpf_reserve(1, WBPF_LEVEL_INFO, sizeof payload);
+        CHECK(place);
+        memcpy(place, payload, sizeof payload);
+        wbpf_commit(i ? 1000 : sizeof payload); /* the second one is not cut */
+    }
+    void *place = wbpf_reserve(1, WBPF_LEVEL_INFO, SIZE_MAX / 2); /* more than there is memory */
+    CHECK(!place);
+    wbpf_segment *segment = reader();
+    CHECK(events_with(segment, context.trace_id, payload, longest) == 6);
+    CHECK(events_with(segment, context.trace_id, payload, 1000) == 1);
+    wbpf_counters c;
+    wbpf_segment_counters(segment, &c);
+    CHECK(c.truncated == 6 && c.refused == 1);
+    wbpf_end(&scope);
+    wbpf_segment_close(segment);
+    wbpf_close();
+}
+
 static void test_unopened_does_nothing(void)
 {
     wbpf_scope scope;
@@ -333,6 +396,7 @@ int main(void)
                              test_w3c,
                              test_triggers_and_levels,
                              test_cleared_chunks_go_first,
+                             test_what_is_too_long_is_cut_and_counted,
                              test_schemas_outlive_their_segment};
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         snprintf(directory, sizeof directory, "/dev/shm/wbpf-test-%d-%zu", getpid(), i);

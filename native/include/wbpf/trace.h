@@ -126,11 +126,15 @@ WBPF_API void wbpf_end_detached(uint64_t span_id, uint64_t parent_span_id);
 
 /* Would a record of this level be written now? One relaxed load. */
 WBPF_API bool wbpf_enabled(unsigned level);
+/* Bytes of payload that surely fit a record; 0 when nothing is open. A longer payload is cut to that, and
+ * counted as truncated. */
+WBPF_API size_t wbpf_longest_payload(void);
 /* An event with a time stamp; without one (cheaper: its time lies between its neighbours'). */
 WBPF_API void wbpf_event(wbpf_schema schema, unsigned level, const void *payload, size_t bytes);
 WBPF_API void wbpf_event_unstamped(wbpf_schema schema, unsigned level, const void *payload, size_t bytes);
 /* Room for an event's payload, to be written in place and published by wbpf_commit(). NULL if refused.
- * Nothing else may be recorded by this thread in between. */
+ * Nothing else may be recorded by this thread in between. More than wbpf_longest_payload() counts as
+ * truncated, and what is committed beyond that is cut. */
 WBPF_API void *wbpf_reserve(wbpf_schema schema, unsigned level, size_t bytes);
 WBPF_API void wbpf_commit(size_t bytes);
 WBPF_API void wbpf_attributes(wbpf_schema schema, const void *payload, size_t bytes);

@@ -118,7 +118,12 @@ class Conversation:
         self.levels.correct(attached)
         # Also what the bell would tell: a ring that was missed costs a second, not the trigger.
         self.triggers.read(attached, self._mono_s())
-        for trace_id in attached.cleared():
+        self._read_cleared(attached)
+
+    def _read_cleared(self, attached: Attached) -> None:
+        cleared = attached.cleared()
+        self.watching.note_cleared(cleared)
+        for trace_id in cleared:
             if len(self._cleared) < CLEARS_A_ROUND:
                 self._cleared[trace_id] = None
             else:
@@ -165,6 +170,7 @@ class Conversation:
                 raise Malformed(f"{len(message.collects.collects)} traces asked for at once")
             for collect in message.collects.collects:
                 validate_trace_id(collect.trace_id)
+            self._segments.each(self._read_cleared)
             self.watching.collect(message.collects.collects, now)
             self.triggers.admitted(message.collects.admitted)
             self._look()
@@ -180,6 +186,7 @@ class Conversation:
             self._wake()
         elif body == "clear":
             ids = split_ids(message.clear.trace_ids, COLLECTS_MOST)
+            self.watching.note_cleared(ids)
             self._segments.each(lambda attached: self._clear(attached, ids))
         elif body == "levels":
             self._change_levels(message.levels.changes)

@@ -73,6 +73,9 @@ class Attached:
         self.segment.calibrate()
         self.calibrations = self.segment.calibrations()
 
+    def now_ticks(self) -> int:
+        return self.segment.now_ticks()
+
     def unix_ns(self, ticks: int) -> int:
         return self.segment.ticks_to_unix_ns(ticks)
 

@@ -98,6 +98,8 @@ class Watched:
             generation, pid, _, _ = attached.process(piece.process, now_s)
             writer = self.writers[key] = Writer(attached, piece.process, generation, pid)
         writer.open += piece.begins - piece.ends
+        if piece.cleared:
+            self.lose_now(attached)
         for crumb in piece.breadcrumbs:
             self.crumbs[crumb] = None
         for lateral in piece.laterals:
@@ -129,6 +131,10 @@ class Watched:
             self.lost_until_unix_ns = until
             self.lost_uncertainty_ns = attached.clock_error_ns
             self.changed = True
+
+    def lose_now(self, attached: Attached) -> None:
+        """Its records may be gone: what was cleared is recycled without a note of the loss."""
+        self.lose(attached, attached.now_ticks())
 
     def lose_at(self, unix_ns: int) -> None:
         """A segment is gone, with all that was in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
 from wbpf.agent.segments import Attached
@@ -19,6 +20,9 @@ POLL_SLOW_S = 0.1
 #: Looking takes no more than this share of the time.
 POLL_SHARE = 0.1
 SEARCH_SHARE = 0.5
+
+#: So many cleared traces are remembered, the last ones.
+CLEARED_MOST = 65_536
 
 Ship = Callable[[Watched, Attached, Piece, int], None]
 
@@ -57,6 +61,7 @@ class Watching:
         self._poll_s = 0.0  # when the last poll ended
         self._cost_s = 0.0  # what it took
         self._search_cost_s = 0.0
+        self._cleared: OrderedDict[bytes, None] = OrderedDict()
         self.session = 0
         self.searches = 0
 
@@ -133,6 +138,21 @@ class Watching:
 
     # ---- segments come and go ----
 
+    def note_cleared(self, trace_ids: Iterable[bytes]) -> None:
+        """These traces were cleared: they are not complete any more, whatever is found of them."""
+        for trace_id in trace_ids:
+            self._cleared[trace_id] = None
+            self._cleared.move_to_end(trace_id)
+            if trace_id in self._watched:
+                self._lose_cleared(self._watched[trace_id])
+        while len(self._cleared) > CLEARED_MOST:
+            self._cleared.popitem(last=False)
+
+    def _lose_cleared(self, watched: Watched) -> None:
+        for attached in self._segments:
+            watched.lose_now(attached)
+        self._changed[watched.trace_id] = watched
+
     def attached(self, attached: Attached) -> None:
         if self._watched:
             attached.watch.add(list(self._watched))
@@ -179,6 +199,8 @@ class Watching:
         for trace_id, watched in self._fresh.items():
             watched.fresh = False
             self._changed[trace_id] = watched
+            if trace_id in self._cleared:
+                self._lose_cleared(watched)
         self._fresh.clear()
         self._expire(now_s)
         self._cost_s = time.thread_time() - began

@@ -25,6 +25,7 @@ from wbpf.coordinator.storing import to_wire
 from wbpf.errors import StoreError
 from wbpf.recorder import Fired, Piece
 from wbpf.records import Calibration, Conclusion, Status, Trace, host_id
+from wbpf.records import Piece as StoredPiece
 from wbpf.records.layout import BEGIN_PAYLOAD, RECORD_HEADER, STAMPED, Direction, Kind, Verb
 from wbpf.wire import gather_pb2 as pb
 
@@ -130,6 +131,9 @@ class AttachedDouble:
 
     def calibrate(self) -> None: ...
 
+    def now_ticks(self) -> int:
+        return segment_ticks(self.segment)
+
     def unix_ns(self, ticks: int) -> int:
         return ticks
 
@@ -216,6 +220,10 @@ class HostDouble:
     def unix_ns(self) -> int:
         return self.cluster.unix_ns() + self.skew_ns
 
+    def open_folder(self) -> Any:
+        """The segments, for a new agent."""
+        return Folder(self.segment)
+
     def start_agent(self) -> None:
         self.kill_agent()
         self.agents += 1
@@ -223,7 +231,7 @@ class HostDouble:
         facts = pb.HostFacts(
             name=self.name, host_id=self.host_id, incarnation=self.incarnation, agent=agent_id
         )
-        folder: Any = Folder(self.segment)
+        folder = self.open_folder()
         self.agent = Conversation(
             AgentSpec(host=self.name),
             facts,
@@ -257,6 +265,11 @@ class HostDouble:
         self.disconnect()
         self.host = self.cluster.coordination.attach(self.agent.hello(), self.name, lambda: None)
         self.outbox = self.host.outbox
+        self.ping()
+
+    def ping(self) -> None:
+        """The coordinator compares clocks."""
+        assert self.host is not None
         now = self.cluster.mono_s()
         t0, t1 = self.cluster.unix_ns(), self.unix_ns()
         self.host.clock.add(now, t0 - 50_000, t1, t1, t0 + 50_000)
@@ -280,14 +293,21 @@ class EmptyStore:
 class Cluster:
     """Hosts, a coordinator and a collector, and the wire between them."""
 
-    def __init__(self, names: str, rng: random.Random, spec: CoordinatorSpec | None = None) -> None:
+    def __init__(
+        self,
+        names: str,
+        rng: random.Random,
+        spec: CoordinatorSpec | None = None,
+        make_host: Callable[[Cluster, str, int], HostDouble] | None = None,
+    ) -> None:
         self.rng = rng
         # Time jumps here; that is no sign of overload.
         self.spec = spec or CoordinatorSpec(admission=AdmissionSpec(lag_s=1e9))
         self.now_s = 100.0
         self.owners: dict[int, int] = {}
         self.sessions = 0
-        self.hosts = {name: HostDouble(self, name, rng.randrange(-50, 50) * 1_000_000) for name in names}
+        make_host = make_host or HostDouble
+        self.hosts = {name: make_host(self, name, rng.randrange(-50, 50) * 1_000_000) for name in names}
         self.concluding: list[tuple[int, ToStore]] = []
         self.reached: dict[tuple[int, int], int] = {}
         self.stored: dict[bytes, Conclusion] = {}
@@ -403,10 +423,13 @@ class Cluster:
         assert arrived.deliverer is not None
         self.reached[arrived.deliverer] = max(arrived.upto, self.reached.get(arrived.deliverer, 0))
         for piece in arrived.pieces:
-            unit = 1000 * piece.chunk + piece.start_unit // 8
-            self.pieces.setdefault(piece.trace_id, set()).add((host.name, unit))
+            self.take_piece(host, piece)
         host.acks.append(host.received)
         return True
+
+    def take_piece(self, host: HostDouble, piece: StoredPiece) -> None:
+        unit = 1000 * piece.chunk + piece.start_unit // 8
+        self.pieces.setdefault(piece.trace_id, set()).add((host.name, unit))
 
     def agent_is_acknowledged(self, host: HostDouble) -> bool:
         if not host.acks or host.agent is None:
