@@ -1,7 +1,8 @@
 /*
- * Another wall clock for one process, by LD_PRELOAD: SKEWED_CLOCK="OFFSET_NS PPM ORIGIN_NS" moves CLOCK_REALTIME by
- * the offset, and by so many millionths of what the monotonic clock has gone on since the origin. All processes
- * with the same variable see the same clock, as those of one host do; the monotonic clock stays everybody's.
+ * Another wall clock for one process, by LD_PRELOAD: SKEWED_CLOCK="OFFSET_NS PPM ORIGIN_NS" moves
+ * CLOCK_REALTIME by the offset, and by so many millionths of what the monotonic clock has gone on since the
+ * origin. All processes with the same variable see the same clock, as those of one host do; the monotonic
+ * clock stays everybody's.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
