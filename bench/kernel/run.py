@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import wbpf
-from tools.compile_bpf import compile_bpf
 from wbpf.bpf.kernel import Object
 from wbpf.bpf.rings import KernelRings
+from wbpf.build import compile_bpf
 from wbpf.errors import BpfError
 from wbpf.recorder import Segment, Watch
 from wbpf.records import decode_run, parse_schemas
@@ -28,7 +28,7 @@ class Events:
     """The programs of one variant of rings, loaded, and how much each has appended."""
 
     def __init__(self, variant: str, folder: Path) -> None:
-        flags = ("-DWBPF_PERF_RING",) if variant == "perf" else ()
+        flags = ("-Werror", "-DWBPF_PERF_RING") if variant == "perf" else ("-Werror",)
         self._stack = ExitStack()
         self._probe = self._stack.enter_context(
             Object.open(compile_bpf(SOURCE, folder / f"events.{variant}.o", *flags))

@@ -103,6 +103,14 @@ FLUSH_KB = EnvVar(
     "KiB recorded in a segment after which it is flushed sooner, judged by the rate of late",
 )
 
+CACHE_DIR = EnvVar(
+    "WBPF_CACHE_DIR",
+    Path,
+    lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wbpf",
+    "~/.cache/wbpf",
+    "directory of what is made or fetched once: headers, compiled modules, BTF",
+)
+
 ALL: tuple[EnvVar[Any], ...] = (
     DIR,
     HOST,
@@ -113,10 +121,12 @@ ALL: tuple[EnvVar[Any], ...] = (
     POOL_MB,
     FLUSH_US,
     FLUSH_KB,
+    CACHE_DIR,
 )
 
 __all__ = [
     "ALL",
+    "CACHE_DIR",
     "DIR",
     "FLUSH_KB",
     "FLUSH_US",

@@ -108,9 +108,21 @@ class BpfError(WbpfError):
     log = ""
 
 
+class BuildError(WbpfError):
+    """A project can't be built: a compiler is missing or refuses a source.
+
+    Attributes:
+        log: all that the compiler said; the text of the error has the first of it.
+    """
+
+    exit_code = 11
+    log = ""
+
+
 __all__ = [
     "AccessError",
     "BpfError",
+    "BuildError",
     "ConfigError",
     "ExportError",
     "FormatError",

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.kernel.subject import Subject
-from tools.compile_bpf import compile_bpf
 from wbpf.bpf import features
+from wbpf.build import compile_bpf
 
 HERE = Path(__file__).parent
 FLAGS = {"array": (), "perf": ("-DWBPF_PERF_RING",)}
@@ -38,7 +38,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
         if variant == "array" and not features.have_fetch_add():
             pytest.skip(f"needs {features.have_fetch_add().what}: {features.have_fetch_add().why}")
         out = folder / f"{name}.{variant}{''.join(flags)}.o"
-        return out if out.exists() else compile_bpf(HERE / f"{name}.bpf.c", out, *FLAGS[variant], *flags)
+        return (
+            out
+            if out.exists()
+            else compile_bpf(HERE / f"{name}.bpf.c", out, "-Werror", *FLAGS[variant], *flags)
+        )
 
     return compile_once
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.kernel.conftest import Compile
-from tools.compile_bpf import compile_bpf
 from wbpf import _native
 from wbpf.bpf.kernel import Object
 from wbpf.bpf.rings import KernelRings
+from wbpf.build import compile_bpf
 from wbpf.errors import BpfError, ConfigError, FormatError
 
 LOAD = """

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tests.integration.kernel.conftest import HERE, Compile
 from tests.integration.kernel.subject import Subject
-from tools.compile_bpf import compile_bpf
 from wbpf.agent.segments import Attached, Segments
 from wbpf.bpf.kernel import Object
 from wbpf.bpf.rings import KernelRings
+from wbpf.build import compile_bpf
 
 Start = Callable[..., Subject]
 DOCUMENT = HERE.parents[2] / "docs/kernel-chunks.md"

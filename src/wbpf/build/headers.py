@@ -1,0 +1,46 @@
+"""Headers that are made once and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from wbpf.build import helper_defs
+from wbpf.build.zig import zig_include
+from wbpf.envvars import CACHE_DIR
+from wbpf.errors import BuildError
+
+
+def generated_headers() -> Path:
+    """The folder with wbpf/helper_defs.bpf.h."""
+    source = (zig_include("any-linux-any") / "linux/bpf.h").read_bytes()
+    folder = CACHE_DIR.read() / "headers" / digest(source, Path(helper_defs.__file__).read_bytes())
+    keep(folder / "wbpf/helper_defs.bpf.h", helper_defs.helper_definitions)
+    return folder
+
+
+def digest(*contents: bytes) -> str:
+    """What a file in the cache is called that is made from these contents."""
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()[:32]
+
+
+def keep(path: Path, make: Callable[[], str]) -> None:
+    """Make a file in the cache, unless it is there; others may make it at the same time.
+
+    Raises:
+        BuildError: the cache can't be written.
+    """
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            file.write(make())
+        Path(name).replace(path)
+    except OSError as error:
+        hint = f"set {CACHE_DIR.name} to a folder that can be written"
+        raise BuildError(f"{path} can't be written", str(error), hint) from error
