@@ -11,7 +11,7 @@ import pytest
 from tests.integration.kernel.conftest import FLAGS
 from tests.vm.boot import run_in_vm
 from tests.vm.image import guest_python
-from tools.compile_bpf import compile_bpf
+from wbpf.build import compile_bpf
 
 pytest.importorskip("ziglang", reason="needs ziglang: install wbpf[build]")
 
