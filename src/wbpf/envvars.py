@@ -1,4 +1,4 @@
-"""Every environment variable that wBPF reads. The C library reads those of recording, with the same defaults."""
+"""Every environment variable that wBPF reads. The C library reads those of recording, with these defaults."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -16,9 +17,11 @@ from wbpf.agent.conversation import Conversation
 from wbpf.agent.current import running_traces
 from wbpf.agent.host import Bell, HostFolder
 from wbpf.agent.link import Link
+from wbpf.agent.pool_side import PoolSide
 from wbpf.agent.segments import Attached, Segments
 from wbpf.agent.shipping import Shipping
 from wbpf.agent.spec import AgentSpec
+from wbpf.agent.stand_in import StandIn
 from wbpf.errors import WbpfError
 from wbpf.records import host_id
 from wbpf.wire import Daemon, Meter, connect
@@ -43,18 +46,22 @@ class Agent(Daemon):
         self._started_unix_ns = time.time_ns()
         self._folder: HostFolder | None = None
         self._bell: Bell | None = None
+        self._pool: PoolSide | None = None
         self._channels: list[grpc.aio.Channel] = []
 
     async def open(self) -> None:
         validate_name(self.host)
         spec = self.spec
         folder = self._folder = HostFolder(spec.host_directory)
+        if spec.pool is not None:
+            self._pool = PoolSide(spec.pool, self.host, spec.flush)
         agent_id = secrets.randbits(64)
         facts = pb.HostFacts(
             name=self.host,
             host_id=host_id(self.host),
             incarnation=folder.incarnation,
             agent=agent_id & 0xFFFF_FFFF,
+            pool_id=self._pool.pool_id if self._pool else 0,
         )
         self._dirty = asyncio.Event()
         self._channels = [connect(spec.coordinator, spec.tls), connect(spec.collector, spec.tls)]
@@ -70,6 +77,9 @@ class Agent(Daemon):
             self._dirty.set,
         )
         self._conversation.status = self._status
+        if self._pool is not None:
+            self._conversation.pool_hosts = self._pool.host_ids
+            self._conversation.stand_in = lambda collects: self.work(self._stand_in(collects))
         self._conversation.find_current = lambda query: self.work(self._find_current(query))
         self._link = Link(self._conversation, self._channels[0], spec.coordinator, self.meter, time.time_ns)
         self._shipping = Shipping(
@@ -89,18 +99,24 @@ class Agent(Daemon):
         self._channels = []
         if self._folder is not None:
             self._conversation.watching.close()
+            if self._pool is not None:
+                await asyncio.to_thread(self._pool.close)
             self._segments.close()
             self._folder.close()
-        self._bell = self._folder = None
+        self._bell = self._folder = self._pool = None
 
     def facts(self) -> dict[str, Any]:
         return {"host": self.host, "directory": str(self.spec.host_directory)}
 
     def _attached(self, attached: Attached) -> None:
         self._conversation.attached(attached)
+        if self._pool is not None:
+            self._pool.attached(attached)
 
     def _removed(self, attached: Attached) -> None:
         self._conversation.watching.removed(time.time_ns())
+        if self._pool is not None:
+            self._pool.removed(attached)
 
     def _wake(self) -> None:
         self._link.wake()
@@ -144,6 +160,21 @@ class Agent(Daemon):
             pb.FromAgent(current=pb.Current(query=query.query, trace_ids=b"".join(trace_ids)))
         )
 
+    async def _stand_in(self, collects: list[pb.Collect]) -> None:
+        """Look for traces in what hosts that are gone had flushed to the pool."""
+        assert self._pool is not None
+        conversation = self._conversation
+        session = conversation.watching.session
+        for gone in dict.fromkeys(collect.host_id for collect in collects):
+            wanted = {one.trace_id: one.gather for one in collects if one.host_id == gone}
+            found = await asyncio.to_thread(self._pool.search, gone, list(wanted))
+            for trace_id, number in wanted.items():
+                standing = StandIn(trace_id, number, session, time.monotonic(), found)
+                for attached, piece, pid in standing.pieces(time.monotonic()):
+                    conversation.delivery.put(standing, attached, piece, pid)
+                conversation.stood_in(standing)
+        self._shipping.wake()
+
     def _status(self, query: int) -> st.AgentStatus:
         segments: list[st.SegmentStatus] = []
         self._segments.each(lambda attached: segments.append(attached.status()))
@@ -159,7 +190,10 @@ class Agent(Daemon):
             undelivered_bytes=conversation.delivery.undelivered_bytes,
             collector_connected=self._shipping.connected,
             bytes=self.meter.counts(),
-            faults=[f"{path}: {why}" for path, why in self._segments.faults.items()],
+            faults=[f"{path}: {why}" for path, why in (*self._segments.faults.items(), *self._pool_faults())],
             searches=conversation.watching.searches,
             clears_dropped=conversation.clears_dropped,
         )
+
+    def _pool_faults(self) -> list[tuple[Path, str]]:
+        return list(self._pool.faults.items()) if self._pool else []

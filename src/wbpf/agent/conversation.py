@@ -9,6 +9,7 @@ from wbpf.agent.delivery import Delivery
 from wbpf.agent.levels import Levels
 from wbpf.agent.segments import Attached
 from wbpf.agent.spec import AgentSpec
+from wbpf.agent.stand_in import StandIn
 from wbpf.agent.triggers import Triggers
 from wbpf.agent.watched import Watched
 from wbpf.agent.watching import Watching
@@ -78,6 +79,9 @@ class Conversation:
         self.clears_dropped = 0
         self.status: Callable[[int], st.AgentStatus] = lambda query: st.AgentStatus(query=query)
         self.find_current: Callable[[pb.FindCurrent], None] = lambda query: None
+        self.stand_in: Callable[[list[pb.Collect]], None] = lambda collects: None
+        self.pool_hosts: list[int] = []
+        self._stood_in: dict[tuple[int, int], StandIn] = {}
         self._delivered: dict[int, tuple[float, Watched]] = {}
         self._cleared: dict[bytes, None] = {}
         self._answers: list[pb.FromAgent] = []
@@ -130,8 +134,16 @@ class Conversation:
                 self.clears_dropped += 1
 
     def _was_delivered(self, watched: Watched) -> None:
-        if watched.session == self.watching.session and watched.told:
+        if isinstance(watched, StandIn):
+            self.stood_in(watched)
+        elif watched.session == self.watching.session and watched.told:
             self._delivered[watched.number] = self._mono_s() + DELIVERED_S, watched
+
+    def stood_in(self, standing: StandIn) -> None:
+        """There is news of a trace on a host that is gone."""
+        if standing.session == self.watching.session:
+            self._stood_in[standing.number, standing.recovered.host_id] = standing
+            self._wake()
 
     def answer(self, message: pb.FromAgent) -> None:
         """Say something that was asked for."""
@@ -149,6 +161,8 @@ class Conversation:
             agent_id=self._agent_id,
             host_started_unix_ns=self._host_started_unix_ns,
             watching=self.watching.standing(),
+            pool_id=self._host.pool_id,
+            pool_hosts=self.pool_hosts,
         )
 
     def welcomed(self, welcome: pb.Welcome) -> None:
@@ -156,6 +170,7 @@ class Conversation:
         self.triggers.reconnected()
         self._answers.clear()
         self._delivered.clear()
+        self._stood_in.clear()
 
     def handle(self, message: pb.ToAgent) -> None:
         """A message came.
@@ -171,7 +186,9 @@ class Conversation:
             for collect in message.collects.collects:
                 validate_trace_id(collect.trace_id)
             self._segments.each(self._read_cleared)
-            self.watching.collect(message.collects.collects, now)
+            self.watching.collect([one for one in message.collects.collects if not one.host_id], now)
+            if of_others := [one for one in message.collects.collects if one.host_id]:
+                self.stand_in(of_others)
             self.triggers.admitted(message.collects.admitted)
             self._look()
         elif body == "releases":
@@ -212,6 +229,9 @@ class Conversation:
             yield pb.FromAgent(fires=pb.Fires(fires=fires))
         while founds := self.watching.news(FOUNDS_A_MESSAGE):
             yield pb.FromAgent(founds=pb.Founds(found=founds))
+        if self._stood_in:
+            told, self._stood_in = list(self._stood_in.values()), {}
+            yield pb.FromAgent(founds=pb.Founds(found=[standing.say() for standing in told]))
         if numbers := list(self._newly_delivered()):
             yield pb.FromAgent(delivered=pb.Delivered(gathers=numbers))
         if reduces := self.triggers.reduces_due():

@@ -80,7 +80,8 @@ class Delivery:
 
         Who has delivered before says first what need not be sent again: conclusions may wait for it.
         """
-        nothing = not self._waiting and (self._introduced or not self._done_upto)
+        silent = not self._done_upto and not self._host.pool_id  # it need not say who it is yet
+        nothing = not self._waiting and (self._introduced or silent)
         if nothing or len(self._open) >= MESSAGES_OPEN:
             return None
         parcels: list[Parcel] = []
@@ -138,6 +139,9 @@ class Delivery:
             one = news()
             one.segment_id, one.service = segment.segment_id, segment.service
             one.ticks_hz, one.clock_kind = segment.ticks_hz, segment.clock_kind
+            if attached.is_recovered:
+                one.host.name, one.host.host_id = segment.host, segment.host_id
+                one.host.incarnation = segment.incarnation
         attached.read_schemas()
         if facts.schemas < len(attached.descriptors):
             one = news()

@@ -25,15 +25,17 @@ class Attached:
 
     Args:
         path: of its file.
+        recovered: read from a pool, of another host.
 
     Raises:
         WbpfError: it can't be used; the text says why.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, recovered: Segment | None = None) -> None:
         self.path = path
         self.file = _file(path)
-        self.segment = Segment.open(path, writable=True)
+        self.segment = recovered or Segment.open(path, writable=True)
+        self.is_recovered = recovered is not None
         self.segment_id = self.segment.segment_id
         self.watch = Watch(self.segment)
         self.polled_ticks = 0

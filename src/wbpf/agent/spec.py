@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from wbpf.envvars import DIR, HOST
+from wbpf.envvars import DIR, HOST, POOL
 from wbpf.errors import ConfigError
+from wbpf.pooled import FlushSpec
 from wbpf.wire import COLLECTOR_ADDRESS, COORDINATOR_ADDRESS, TlsSpec
 
 
@@ -83,6 +84,8 @@ class AgentSpec:
         queue_most: triggers of one name that wait for the coordinator; more are refused.
         linger_s: how long a trace is watched after the coordinator let it go, for what comes late.
         watch_most_s: how long a trace is watched if the coordinator never lets it go.
+        pool: the host's segments are flushed to it, and those of dead hosts read there; `$WBPF_POOL`.
+        flush: how much of a segment the pool holds, and how often it is flushed.
         undelivered_bytes: read and not acknowledged by the collector: from there on nothing more is read.
     """
 
@@ -95,6 +98,8 @@ class AgentSpec:
     queue_most: int = 1024
     linger_s: float = 0.1
     watch_most_s: float = 120.0
+    pool: Path | None = field(default_factory=POOL.read)
+    flush: FlushSpec = field(default_factory=FlushSpec)
     undelivered_bytes: int = 64 << 20
 
     @property

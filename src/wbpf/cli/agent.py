@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ from wbpf.cli.connecting import (
     run_daemon,
 )
 from wbpf.cli.limiting import ConfigOption, LimitsOption, limits_of
-from wbpf.envvars import HOST
+from wbpf.envvars import HOST, POOL
 from wbpf.wire import COLLECTOR_ADDRESS, COORDINATOR_ADDRESS, TlsSpec
 from wbpf.wire.names import checked_hosts
 
@@ -35,6 +36,14 @@ def agent(
     collector: CollectorOption = COLLECTOR_ADDRESS,
     config: ConfigOption = None,
     trigger: LimitsOption = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Pool to flush this host's segments to, and to read those of dead hosts in. "
+            "[default: $WBPF_POOL]",
+        ),
+    ] = None,
     cert: CertOption = None,
     key: KeyOption = None,
     ca: CaOption = None,
@@ -56,5 +65,6 @@ def agent(
         collector=checked_address(collector),
         tls=TlsSpec.from_options(cert, key, ca, name),
         limits=limits_of(config, trigger),
+        pool=pool or POOL.read(),
     )
     raise typer.Exit(run_daemon(Agent(spec), log_level, ready_file))

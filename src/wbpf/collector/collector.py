@@ -27,6 +27,7 @@ LOG = logging.getLogger("wbpf.collector")
 CONCLUSIONS_MOST = 4096
 CONCLUSION_BYTES = 256  # while it waits, about
 OWNERS_MOST = 1 << 20
+HOSTS_MOST = 4096
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -62,6 +63,7 @@ class Collector(Daemon):
         self.meter = Meter()
         self._started_unix_ns = time.time_ns()
         self._owners: dict[int, int] = {}
+        self._pools: dict[int, int] = {}
         self._server: grpc.aio.Server | None = None
         self._committing: Committing | None = None
 
@@ -96,7 +98,7 @@ class Collector(Daemon):
 
     async def _deliver(self, _: Any, context: Context) -> None:
         """One agent's deliveries."""
-        intake = Intake(self._owners)
+        intake = Intake(self._owners, self._pools)
         names = peer_names(context) if self.spec.tls is None or self.spec.tls.verify_hosts else None
 
         def take(message: pb.Delivery) -> Arrived:
@@ -106,6 +108,8 @@ class Collector(Daemon):
                 raise Malformed(f"a certificate that may not speak for host {intake.host.name!r}")
             if len(self._owners) > OWNERS_MOST:
                 self._owners.pop(next(iter(self._owners)))
+            if len(self._pools) > HOSTS_MOST:
+                self._pools.pop(next(iter(self._pools)))
             return arrived
 
         await self._take_in(context, take)

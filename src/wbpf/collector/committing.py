@@ -209,6 +209,8 @@ class Committing:
             for arrived in batch:
                 if arrived.host is not None:
                     self._store.put_host(arrived.host)
+                for other in arrived.others:
+                    self._store.put_host(other)
                 for news in arrived.news:
                     segment_id = news.segment.segment_id
                     self._store.put_segment(news.segment)

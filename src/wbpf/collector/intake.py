@@ -57,11 +57,13 @@ class Arrived:
 
     Args:
         needs: what must be stored before this: pieces of deliverers, up to a number.
+        others: hosts that this one stands in for.
         deliverer, upto: with this message that one has delivered its pieces up to that number.
     """
 
     size_bytes: int
     host: HostInfo | None = None
+    others: list[HostInfo] = field(default_factory=list)
     news: list[SegmentNews] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     conclusions: list[Conclusion] = field(default_factory=list)
@@ -75,10 +77,14 @@ class Intake:
 
     Args:
         owners: segment id → host id, of all streams: nobody may write into another host's segments.
+        pools: host id → id of the pool that its own agent says it is in. Who is in the same one may speak for
+            it: whoever knows that id can read and write all of it anyway.
     """
 
-    def __init__(self, owners: dict[int, int]) -> None:
+    def __init__(self, owners: dict[int, int], pools: dict[int, int] | None = None) -> None:
         self._owners = owners
+        self._pools = {} if pools is None else pools
+        self._pool_id = 0
         self._segments: dict[int, SegmentInfo] = {}
         self._facts = 0
         self._agent = 0
@@ -99,7 +105,11 @@ class Intake:
             raise Malformed("a delivery from a host that did not say its name")
         arrived.deliverer = self.host.host_id, self._agent
         for facts in delivery.segments:
-            arrived.news.append(self._take_segment(facts))
+            owner = self.host
+            if facts.HasField("host"):
+                owner = self._take_other(facts.host)
+                arrived.others.append(owner)
+            arrived.news.append(self._take_segment(facts, owner))
         for trace in delivery.traces:
             trace_id = validate_trace_id(trace.trace_id)
             for piece in trace.pieces:
@@ -115,20 +125,27 @@ class Intake:
         if self.host is not None and self.host.host_id != host_id:
             raise Malformed("a second host on one stream")
         self.host = HostInfo(host_id, facts.incarnation, facts.name)
+        self._pool_id = self._pools[host_id] = facts.pool_id
         return self.host
 
-    def _take_segment(self, facts: pb.SegmentFacts) -> SegmentNews:
-        assert self.host is not None
+    def _take_other(self, facts: pb.HostFacts) -> HostInfo:
+        """A host that this agent stands in for."""
+        host_id = validate_host(facts.name, facts.host_id)
+        if not self._pool_id or self._pools.get(host_id, self._pool_id) != self._pool_id:
+            raise Malformed(f"segments of host {clip(facts.name)!r}, which is in no pool with this one")
+        return HostInfo(host_id, facts.incarnation, facts.name)
+
+    def _take_segment(self, facts: pb.SegmentFacts, owner: HostInfo) -> SegmentNews:
         segment = self._segments.get(facts.segment)
         if segment is None:
             if len(self._segments) >= SEGMENTS_MOST or not facts.segment_id:
                 raise Malformed("a segment too many, or without an id")
-            if self._owners.setdefault(facts.segment_id, self.host.host_id) != self.host.host_id:
+            if self._owners.setdefault(facts.segment_id, owner.host_id) != owner.host_id:
                 raise Malformed(f"segment {facts.segment_id:016x}, which is another host's")
             segment = SegmentInfo(
                 facts.segment_id,
-                self.host.host_id,
-                self.host.incarnation,
+                owner.host_id,
+                owner.incarnation,
                 validate_name(facts.service),
                 min(facts.ticks_hz, _U63),
                 facts.clock_kind,

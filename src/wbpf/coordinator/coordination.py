@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from wbpf.coordinator import verdict
 from wbpf.coordinator.admission import CONTROL_S, Admission
 from wbpf.coordinator.forecast import Forecast
-from wbpf.coordinator.gather import LATERALS_MOST, Gather, Group, Needs, TriggerFacts
+from wbpf.coordinator.gather import LATERALS_MOST, Gather, Group, Needs, Part, StandIn, TriggerFacts
 from wbpf.coordinator.hosts import Host, Hosts
 from wbpf.coordinator.outbox import Outbox
 from wbpf.coordinator.spec import CoordinatorSpec
@@ -127,6 +127,8 @@ class Coordination:
         if host.host_id in self._host_levels:
             host.outbox.set_level(b"", self._host_levels[host.host_id])
         self._ask_again(host, other_agent, now)
+        if host.pool_id:
+            self._cover_all(now)
         for watching in hello.watching:
             self._resume(host, host.outbox, watching, now)
         return host
@@ -177,6 +179,31 @@ class Coordination:
                     if not part.delivered and gather.settled:
                         gather.settled = False
                         self._check_at(gather, now + self.spec.patience.limit_s)
+            self._cover_all(now)
+
+    def _cover_all(self, now: float) -> None:
+        """Hosts are gone, or there are new ones that could stand in for them."""
+        if any(host.pool_id for host in self.hosts.attached()):
+            for gather in self._open.values():
+                for part in gather.parts.values():
+                    self._cover(gather, part, now)
+
+    def _cover(self, gather: Gather, part: Part, now: float) -> None:
+        """Have somebody who shares its pool tell what a host that is gone had flushed."""
+        host, stand = self.hosts.get(part.host_id), part.stand_in
+        if host is not None and host.outbox is not None:
+            return
+        if part.answered and part.delivered and not part.open_spans:
+            return
+        if stand is not None:
+            by = self.hosts.get(stand.by)
+            if stand.done or (by is not None and by.outbox is not None):
+                return
+        for survivor in self.hosts.survivors_of(part.host_id)[:1]:
+            assert survivor.outbox is not None
+            part.stand_in = StandIn(survivor.host_id, Part(part.host_id, part.named, now))
+            gather.settled = False
+            survivor.outbox.collect_for(part.host_id, gather.number, gather.trace_id)
 
     def heard(self, host: Host) -> None:
         """Something came from an agent."""
@@ -319,12 +346,14 @@ class Coordination:
             host = self.hosts.get(host_id)
             if host is not None and host.outbox is not None:
                 host.outbox.collect(gather.number, gather.trace_id)
+            else:
+                self._cover(gather, gather.parts[host_id], now)
 
     def _ask_everyone(self, gather: Gather, now: float) -> bool:
         """Ask all attached hosts; False if that makes nobody's answer be waited for."""
         before = gather.awaited
         gather.everyone = True
-        for host in self.hosts.attached():
+        for host in (*self.hosts.attached(), *self.hosts.gone()):
             self._ask(gather, host.host_id, now, named=False)
         return gather.awaited > before
 
@@ -341,6 +370,9 @@ class Coordination:
             host = self.hosts.get(host_id)
             if host is not None and host.outbox is not None:
                 host.outbox.collect(gather.number, gather.trace_id)
+            else:
+                part.stand_in = None
+                self._cover(gather, part, now)
         self._check_at(gather, now + self.spec.patience.limit_s)
 
     def found(self, host: Host, found: pb.Found) -> None:
@@ -349,18 +381,30 @@ class Coordination:
         Raises:
             Malformed: the message can't be right.
         """
+        of_other = found.HasField("recovered")
         gather = self._gathers.get(found.gather)
-        part = gather.parts.get(host.host_id) if gather is not None else None
+        part = gather.parts.get(found.recovered.host_id if of_other else host.host_id) if gather else None
         if gather is None or part is None:
             raise Malformed(f"gather {found.gather}, about which {host.name} was not asked")
         now = self.clock.mono_s()
+        stand = part.stand_in
+        if of_other:
+            if stand is None or stand.by != host.host_id:
+                return  # the host itself is back, or somebody else was asked
+            part, told = stand.part, found.recovered
+            stand.flushed_unix_ns, stand.alive, stand.torn = told.flushed_unix_ns, told.alive, told.torn
+            part.incarnation = told.incarnation
+        else:
+            part.incarnation, part.agent = host.incarnation, host.agent_id & 0xFFFF_FFFF
+            if stand is not None and stand.part.incarnation == host.incarnation:
+                part.stand_in = None  # the same life of the host: its own agent knows more
         named, nameless, laterals = gather.absorb(part, found, now)
-        part.incarnation, part.agent = host.incarnation, host.agent_id & 0xFFFF_FFFF
         self._date(gather, now)
         if gather.closed and (named or nameless or part.open_spans):
             self._reopen(gather, [], now)
             assert host.outbox is not None
-            host.outbox.collect(gather.number, gather.trace_id)
+            if not of_other:
+                host.outbox.collect(gather.number, gather.trace_id)
         for peer in named:
             self._ask(gather, peer, now, named=True)
         if nameless:
@@ -397,11 +441,11 @@ class Coordination:
             return
         self._lagging.pop(gather.number, None)
         # Has whoever was asked nothing of the trace, or not its beginning? Then it was elsewhere too.
-        elsewhere = gather.rootless or not any(part.records for part in gather.parts.values())
+        elsewhere = gather.rootless or not gather.has_records
         if elsewhere and not gather.everyone and self._ask_everyone(gather, now):
             self._lagging.setdefault(gather.number, now)
         elif waiting is Waiting.NOTHING:
-            if not gather.trigger.name and not any(part.records for part in gather.parts.values()):
+            if not gather.trigger.name and not gather.has_records:
                 self._close(
                     gather, now
                 )  # somebody watched it for a coordinator that is gone, and it was not there
@@ -464,7 +508,7 @@ class Coordination:
     def _close(self, gather: Gather, now: float) -> None:
         gather.closed = True
         if gather.primary and gather.trigger.name:
-            took_part = [part.host_id for part in gather.parts.values() if part.records]
+            took_part = [part.host_id for part in gather.parts.values() if part.best.records]
             self.forecast.learn(gather.trigger.name, took_part)
         self._settle_fires(gather.group)
         self._open.pop(gather.number, None)

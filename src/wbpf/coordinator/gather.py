@@ -31,6 +31,7 @@ class Part:
         told_s: when it last told something new.
         incarnation: of the host when it last answered; `agent`: low half of the agent's id.
         upto: number of its last piece in what that agent delivers.
+        stand_in: tells instead while the host is gone.
     """
 
     host_id: int
@@ -52,6 +53,40 @@ class Part:
     origin: bool = False
     died: tuple[int, ...] = ()
     faults: tuple[str, ...] = ()
+    stand_in: StandIn | None = None
+
+    @property
+    def best(self) -> Part:
+        """What is known of this host: by its own agent or, if that can't tell, from the pool."""
+        stand = self.stand_in
+        if stand is None or not stand.part.answered or stand.part.records < self.records:
+            return self
+        finished = self.answered and self.delivered and not self.open_spans
+        return self if finished and stand.part.records == self.records else stand.part
+
+
+@dataclass(slots=True)
+class StandIn:
+    """A host that tells what one that is gone had flushed to the pool that they share.
+
+    Args:
+        by: its id.
+        part: what it has told.
+        flushed_unix_ns: what was recorded before that, by the gone host's clock, was read; 0: nothing was.
+        alive: processes of the host live, its agent alone is gone.
+        torn: groups that were cut off, and left out.
+    """
+
+    by: int
+    part: Part
+    flushed_unix_ns: int = 0
+    alive: bool = False
+    torn: int = 0
+
+    @property
+    def done(self) -> bool:
+        """It has told all, and the collector has it."""
+        return self.part.answered and self.part.delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +163,11 @@ class Gather:
     def rootless(self) -> bool:
         """It began on a host of ours, but where was not found."""
         return self.start_unix_ns != 0 and not self.origin
+
+    @property
+    def has_records(self) -> bool:
+        """Was anything found of it?"""
+        return any(part.best.records for part in self.parts.values())
 
     @property
     def awaited(self) -> int:

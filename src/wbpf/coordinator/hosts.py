@@ -13,6 +13,7 @@ from wbpf.wire import gather_pb2 as pb
 SILENCE_S = 3.0
 #: Messages that no agent of ours sends, after which a stream is closed.
 STRIKES_MOST = 100
+POOL_HOSTS_MOST = 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +24,7 @@ class Host:
         outbox: None while no agent is attached.
         heard_s, heard_unix_ns: when something last came from its agent.
         left_unix_ns: when its stream ended; 0 while attached.
+        pool_id, pool_hosts: the pool that it can read, 0 for none, and whose hosts are in it.
         strikes: how many impossible messages came from this agent.
     """
 
@@ -37,6 +39,8 @@ class Host:
     outbox: Outbox | None = None
     left_unix_ns: int = 0
     clock: OffsetEstimate = field(default_factory=OffsetEstimate)
+    pool_id: int = 0
+    pool_hosts: frozenset[int] = frozenset()
     strikes: int = 0
     watching: int = 0
 
@@ -95,8 +99,29 @@ class Hosts:
             host.clock = OffsetEstimate()
         host.incarnation, host.agent_id = hello.incarnation, hello.agent_id
         host.started_unix_ns = hello.host_started_unix_ns
+        host.pool_id, host.pool_hosts = hello.pool_id, frozenset(hello.pool_hosts[:POOL_HOSTS_MOST])
         host.address, host.heard_s, host.heard_unix_ns, host.left_unix_ns = address, now_s, now_unix_ns, 0
         return host
+
+    def survivors_of(self, host_id: int) -> list[Host]:
+        """Attached hosts that share a pool with one that is gone: by its own word, if there was one."""
+        gone = self._hosts.get(host_id)
+        return [
+            host
+            for host in self.attached()
+            if host.pool_id
+            and host_id in host.pool_hosts
+            and host.host_id != host_id
+            and (gone is None or gone.pool_id == host.pool_id)
+        ]
+
+    def gone(self) -> list[Host]:
+        """Hosts that no agent speaks for now, but that others share a pool with."""
+        return [
+            host
+            for host in self._hosts.values()
+            if host.outbox is None and host.pool_id and self.survivors_of(host.host_id)
+        ]
 
     def _forget_one(self) -> bool:
         gone = [host for host in self._hosts.values() if host.outbox is None]

@@ -29,6 +29,7 @@ class Outbox:
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self.wake = wake
         self._gathers: dict[int, bytes] = {}  # number → trace id to collect, or empty to release
+        self._of_others: dict[tuple[int, int], bytes] = {}  # number and host → trace id
         self._forget: dict[bytes, None] = {}
         self._settled: dict[int, None] = {}
         self._admitted: dict[int, None] = {}
@@ -42,6 +43,11 @@ class Outbox:
     def collect(self, number: int, trace_id: bytes) -> None:
         self._gathers.pop(number, None)
         self._gathers[number] = trace_id
+        self.wake()
+
+    def collect_for(self, host_id: int, number: int, trace_id: bytes) -> None:
+        """Collect what a host that is gone had of a trace."""
+        self._of_others[number, host_id] = trace_id
         self.wake()
 
     def release(self, number: int) -> None:
@@ -106,6 +112,9 @@ class Outbox:
                 messages.append(pb.ToAgent(collects=pb.Collects(collects=collects, admitted=admitted)))
             if released := [number for number, t in wanted if not t]:
                 messages.append(pb.ToAgent(releases=pb.Releases(gathers=released)))
+        while others := _take(self._of_others):
+            collects = [pb.Collect(gather=n, trace_id=t, host_id=host_id) for (n, host_id), t in others]
+            messages.append(pb.ToAgent(collects=pb.Collects(collects=collects)))
         while self._settled or self._forget:
             fires, ids = [fire for fire, _ in _take(self._settled)], [t for t, _ in _take(self._forget)]
             last = messages[-1] if messages else None
@@ -131,6 +140,7 @@ class Outbox:
     def __len__(self) -> int:
         return (
             len(self._gathers)
+            + len(self._of_others)
             + len(self._forget)
             + len(self._settled)
             + len(self._admitted)

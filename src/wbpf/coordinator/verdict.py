@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 
-from wbpf.coordinator.gather import Gather, Needs, Part
+from wbpf.coordinator.gather import Gather, Needs, Part, StandIn
 from wbpf.coordinator.hosts import Host, Hosts
 from wbpf.records import Conclusion, HostPart, Status
 
@@ -44,8 +44,16 @@ def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
             host = hosts.get(part.host_id)
             if host is not None and host.reachable(now_s):
                 return Waiting.PEERS
-            waiting = Waiting.TRACE
-        elif part.open_spans:
+            if part.stand_in is None:
+                waiting = Waiting.TRACE
+            elif not part.stand_in.done:
+                by = hosts.get(part.stand_in.by)
+                if by is not None and by.reachable(now_s):
+                    return Waiting.PEERS
+                waiting = Waiting.TRACE
+            elif _may_come_back(part, part.stand_in):
+                waiting = Waiting.TRACE
+        elif part.open_spans and not (part.stand_in and part.stand_in.done and not part.stand_in.alive):
             waiting = Waiting.TRACE
     if (
         gather.rootless
@@ -54,6 +62,12 @@ def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
     ):
         waiting = Waiting.TRACE
     return waiting
+
+
+def _may_come_back(part: Part, stand: StandIn) -> bool:
+    """Could the host itself still tell more than what was read of it in the pool?"""
+    concerned = part.named or part.fired or stand.part.records != 0
+    return concerned and (stand.alive or not stand.flushed_unix_ns)
 
 
 def is_promised(part: Part, hosts: Hosts, now_s: float) -> bool:
@@ -78,14 +92,17 @@ def _is_missed(gather: Gather, edge: int, hosts: Hosts, now_s: float) -> bool:
     """
     _, peer = gather.edges_received[edge]
     part = gather.parts.get(peer)
-    return peer != 0 and not (part is not None and part.answered and _lost(gather, part, hosts, now_s))
+    best = part.best if part is not None else None
+    return peer != 0 and not (best is not None and best.answered and _lost(gather, best, hosts, now_s))
 
 
 def conclude(gather: Gather, hosts: Hosts, patience: Patience, now_s: float, now_unix_ns: int) -> Conclusion:
     """Say how the gather ended, or stands."""
     parts = list(gather.parts.values())
-    have = [part for part in parts if part.records or part.named or _may_have_had(gather, part, hosts, now_s)]
-    if not any(part.records for part in parts):
+    have = [
+        part for part in parts if part.best.records or part.named or _may_have_had(gather, part, hosts, now_s)
+    ]
+    if not gather.has_records:
         have = parts
     judged = [_judge(gather, part, hosts, patience, now_s) for part in have]
     judged.sort(key=lambda part: part.name)
@@ -127,6 +144,7 @@ def _judge(gather: Gather, part: Part, hosts: Hosts, patience: Patience, now_s: 
     host = hosts.get(part.host_id)
     reasons = list(_what_is_missing(gather, part, host, hosts, patience, now_s))
     status = Status.PARTIAL if reasons else Status.COMPLETE
+    part = part.best
     if part.answered and (lost := _lost(gather, part, hosts, now_s)):
         reasons.append(lost)
     offset = host.offset(now_s, gather.began_s) if host else None
@@ -153,7 +171,11 @@ def _what_is_missing(
     gather: Gather, part: Part, host: Host | None, hosts: Hosts, patience: Patience, now_s: float
 ) -> list[str]:
     reasons = []
-    if host is None:
+    stand = part.stand_in
+    if stand is not None and part.best is stand.part and stand.flushed_unix_ns:
+        reasons.append(_read_from_the_pool(part.host_id, stand, host, hosts, now_s))
+        part = stand.part
+    elif host is None:
         reasons.append("no agent of this host has ever attached")
     elif host.outbox is None and not (part.answered and part.delivered):
         silent_s = max((host.left_unix_ns - host.heard_unix_ns) / 1e9, 0.0)
@@ -178,9 +200,25 @@ def _what_is_missing(
     if gather.overfull:
         reasons.append("the trace has more breadcrumbs than are followed")
     reasons.extend(part.faults)
-    if part.answered and not part.records and not any(p.records for p in gather.parts.values()):
+    if stand is not None and stand.part is not part:
+        reasons.extend(stand.part.faults)
+    if part.answered and not part.records and not gather.has_records:
         reasons.append("no record of this trace was found on any host")
     return reasons
+
+
+def _read_from_the_pool(host_id: int, stand: StandIn, host: Host | None, hosts: Hosts, now_s: float) -> str:
+    """Why this is not all, and how far it reaches."""
+    offset = host.offset(now_s) if host else None
+    flushed = _time(stand.flushed_unix_ns + (offset.offset_ns if offset else 0))
+    if host is None:
+        gone = "no agent of this host has ever attached"
+    elif stand.alive:
+        gone = f"its agent disconnected at {_time(host.left_unix_ns)}"
+    else:
+        gone = f"host {host.name} died at {_time(host.left_unix_ns)}"
+    torn = f", {stand.torn} torn groups left out" if stand.torn else ""
+    return f"{gone}; read from the pool by {hosts.name(stand.by)}: flushed up to {flushed}{torn}"
 
 
 def _unanswered(gather: Gather, host_id: int, hosts: Hosts) -> list[str]:

@@ -18,6 +18,7 @@ def regions(member: PoolHost, host_id: int) -> list[str]:
 
     Args:
         member: through which the pool is seen: of any host.
+        host_id: whose they are.
     """
     names = (_region(host_id, index) for index in range(REGIONS_MOST))
     return [name for name in names if member.contains(name)]

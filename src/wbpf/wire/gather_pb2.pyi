@@ -119,6 +119,8 @@ class Hello(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     HOST_STARTED_UNIX_NS_FIELD_NUMBER: _builtins.int
     WATCHING_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    POOL_HOSTS_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     host: _builtins.str
     host_id: _builtins.int
@@ -127,8 +129,14 @@ class Hello(_message.Message):
     agent_id: _builtins.int
     """random, one a start of the agent"""
     host_started_unix_ns: _builtins.int
+    pool_id: _builtins.int
+    """of the pool that it can read; 0: none"""
     @_builtins.property
     def watching(self) -> _containers.RepeatedCompositeFieldContainer[Global___Watching]: ...
+    @_builtins.property
+    def pool_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """the hosts of that pool"""
+
     def __init__(
         self,
         *,
@@ -139,10 +147,12 @@ class Hello(_message.Message):
         agent_id: _builtins.int = ...,
         host_started_unix_ns: _builtins.int = ...,
         watching: _abc.Iterable[Global___Watching] | None = ...,
+        pool_id: _builtins.int = ...,
+        pool_hosts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "host", b"host", "host_id", b"host_id", "host_started_unix_ns", b"host_started_unix_ns", "incarnation", b"incarnation", "protocol", b"protocol", "watching", b"watching"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "host", b"host", "host_id", b"host_id", "host_started_unix_ns", b"host_started_unix_ns", "incarnation", b"incarnation", "pool_hosts", b"pool_hosts", "pool_id", b"pool_id", "protocol", b"protocol", "watching", b"watching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,6 +344,7 @@ class Found(_message.Message):
     DELIVERED_FIELD_NUMBER: _builtins.int
     UPTO_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
+    RECOVERED_FIELD_NUMBER: _builtins.int
     gather: _builtins.int
     records: _builtins.int
     bytes: _builtins.int
@@ -363,6 +374,10 @@ class Found(_message.Message):
     def faults(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """why something is missing, beyond what the numbers say"""
 
+    @_builtins.property
+    def recovered(self) -> Global___Recovered:
+        """set: of another host, read from the pool"""
+
     def __init__(
         self,
         *,
@@ -381,14 +396,51 @@ class Found(_message.Message):
         delivered: _builtins.bool = ...,
         upto: _builtins.int = ...,
         faults: _abc.Iterable[_builtins.str] | None = ...,
+        recovered: Global___Recovered | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recovered", b"recovered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "delivered", b"delivered", "died", b"died", "faults", b"faults", "gather", b"gather", "laterals", b"laterals", "lost_uncertainty_ns", b"lost_uncertainty_ns", "lost_until_unix_ns", b"lost_until_unix_ns", "open_spans", b"open_spans", "origin", b"origin", "received", b"received", "records", b"records", "sent", b"sent", "start_unix_ns", b"start_unix_ns", "upto", b"upto"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "delivered", b"delivered", "died", b"died", "faults", b"faults", "gather", b"gather", "laterals", b"laterals", "lost_uncertainty_ns", b"lost_uncertainty_ns", "lost_until_unix_ns", b"lost_until_unix_ns", "open_spans", b"open_spans", "origin", b"origin", "received", b"received", "records", b"records", "recovered", b"recovered", "sent", b"sent", "start_unix_ns", b"start_unix_ns", "upto", b"upto"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Found: _TypeAlias = Found  # noqa: Y015
+
+@_typing.final
+class Recovered(_message.Message):
+    """What a survivor read of a host that is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    FLUSHED_UNIX_NS_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
+    TORN_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.int
+    incarnation: _builtins.int
+    flushed_unix_ns: _builtins.int
+    """by that host's clock: what it recorded before was read; 0: nothing was"""
+    alive: _builtins.bool
+    """some process of that host lives: its agent is gone, it is not"""
+    torn: _builtins.int
+    """groups that were not whole, and left out"""
+    def __init__(
+        self,
+        *,
+        host_id: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
+        flushed_unix_ns: _builtins.int = ...,
+        alive: _builtins.bool = ...,
+        torn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "flushed_unix_ns", b"flushed_unix_ns", "host_id", b"host_id", "incarnation", b"incarnation", "torn", b"torn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recovered: _TypeAlias = Recovered  # noqa: Y015
 
 @_typing.final
 class Crumbs(_message.Message):
@@ -652,17 +704,21 @@ class Collect(_message.Message):
 
     GATHER_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     gather: _builtins.int
     trace_id: _builtins.bytes
+    host_id: _builtins.int
+    """of a host that is gone: read the pool; 0: the agent's own host"""
     def __init__(
         self,
         *,
         gather: _builtins.int = ...,
         trace_id: _builtins.bytes = ...,
+        host_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gather", b"gather", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gather", b"gather", "host_id", b"host_id", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -865,6 +921,7 @@ class HostFacts(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     name: _builtins.str
     host_id: _builtins.int
@@ -873,6 +930,8 @@ class HostFacts(_message.Message):
     """low half of the agent's id"""
     before: _builtins.int
     """all pieces up to this number were acknowledged on earlier streams"""
+    pool_id: _builtins.int
+    """of the pool that it is in; 0: none"""
     def __init__(
         self,
         *,
@@ -882,10 +941,11 @@ class HostFacts(_message.Message):
         incarnation: _builtins.int = ...,
         agent: _builtins.int = ...,
         before: _builtins.int = ...,
+        pool_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "before", b"before", "host_id", b"host_id", "incarnation", b"incarnation", "name", b"name", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "before", b"before", "host_id", b"host_id", "incarnation", b"incarnation", "name", b"name", "pool_id", b"pool_id", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -905,6 +965,7 @@ class SegmentFacts(_message.Message):
     SCHEMAS_FIELD_NUMBER: _builtins.int
     CALIBRATIONS_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
     segment: _builtins.int
     """number on this stream, from 1"""
     segment_id: _builtins.int
@@ -917,6 +978,10 @@ class SegmentFacts(_message.Message):
     def calibrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___CalibrationFact]: ...
     @_builtins.property
     def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProcessFact]: ...
+    @_builtins.property
+    def host(self) -> Global___HostFacts:
+        """another host, which is gone: read from the pool that both are hosts of"""
+
     def __init__(
         self,
         *,
@@ -928,10 +993,11 @@ class SegmentFacts(_message.Message):
         schemas: _abc.Iterable[Global___SchemaFact] | None = ...,
         calibrations: _abc.Iterable[Global___CalibrationFact] | None = ...,
         processes: _abc.Iterable[Global___ProcessFact] | None = ...,
+        host: Global___HostFacts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrations", b"calibrations", "clock_kind", b"clock_kind", "processes", b"processes", "schemas", b"schemas", "segment", b"segment", "segment_id", b"segment_id", "service", b"service", "ticks_hz", b"ticks_hz"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrations", b"calibrations", "clock_kind", b"clock_kind", "host", b"host", "processes", b"processes", "schemas", b"schemas", "segment", b"segment", "segment_id", b"segment_id", "service", b"service", "ticks_hz", b"ticks_hz"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

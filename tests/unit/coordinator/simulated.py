@@ -100,6 +100,7 @@ class AttachedDouble:
 
     def __init__(self, segment: SegmentDouble) -> None:
         self.segment = segment
+        self.is_recovered = False
         self.segment_id = segment.segment_id
         self.watch = Ids()
         self.read_to = 0

@@ -1,0 +1,119 @@
+"""A whole host is killed: its applications, its agent; its own memory is gone. What it had flushed is gathered."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.gather.cluster import Application, Cluster
+from tests.integration.gather.conftest import Start
+from wbpf.pool import Pool
+from wbpf.pooled import regions
+from wbpf.records import Status, Trace, host_id
+
+EVENTS = 6
+NEVER_US = 3_600_000_000
+FLUSHED = "this was flushed before the end"
+UNFLUSHED = "this came after the last flush"
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    path = Path("/dev/shm") / f"wbpf-test-dead-{tmp_path.parent.name}-{tmp_path.name}"
+    with Pool.create(path, 96 << 20, hosts=("a", "b", "c")) as made:
+        try:
+            yield made
+        finally:
+            made.unlink()
+
+
+def options(pool: Pool, every_us: int = 10_000) -> dict[str, object]:
+    flush = {"region_bytes": 4 << 20, "every_us": every_us, "every_kib": 0}
+    return {"agent": {"pool": pool.path, "flush": flush}}
+
+
+def segments_of(cluster: Cluster, host: str) -> list[Path]:
+    return sorted((cluster.tree.directory / host).glob("*.seg"))
+
+
+def kill_host(cluster: Cluster, host: str) -> None:
+    """SIGKILL all processes of a host; what it had in its own memory goes with it."""
+    for application in cluster.applications:
+        if application.host == host:
+            application.kill()
+    cluster.kill(f"agent {host}")
+    shutil.rmtree(cluster.tree.directory / host)
+    cache = Path(f"{cluster.tree.spec.options['agent']['pool']}.{host}")
+    cache.write_bytes(b"")
+
+
+def wait_for_flush(pool: Pool, text: str) -> None:
+    end_s = time.monotonic() + 10
+    while text.encode() not in pool.path.read_bytes():
+        assert time.monotonic() < end_s, "it was never flushed"
+        time.sleep(0.02)
+
+
+def events_of(trace: Trace, host: str) -> list[object]:
+    return [r.fields["number"] for r in trace.records if r.host == host and r.name == "work"]
+
+
+def visit(cluster: Cluster, text: str) -> tuple[str, list[Application]]:
+    """A request from a to b and on to c; b says something in it, too."""
+    apps = [cluster.application(host) for host in "abc"]
+    trace_id, to_b = apps[0].visit("", "b", EVENTS)
+    _, to_c = apps[1].visit(to_b, "c", EVENTS, end=False)
+    apps[1].do(f"wbpf.log({text!r}); scope.__exit__(None, None, None); result = None")
+    apps[2].visit(to_c, None, EVENTS)
+    return trace_id, apps
+
+
+def test_what_was_flushed_is_gathered_and_labelled(start: Start, pool: Pool) -> None:
+    cluster = start("abc", options=options(pool))
+    trace_id, apps = visit(cluster, FLUSHED)
+    wait_for_flush(pool, FLUSHED)
+    kill_host(cluster, "b")
+    assert apps[0].trigger(trace_id)
+    trace = cluster.stored(trace_id, None)
+    parts = {part.name: part for part in trace.hosts}
+    assert {name: part.status for name, part in parts.items()} == {
+        "a": Status.COMPLETE,
+        "b": Status.PARTIAL,
+        "c": Status.COMPLETE,
+    }
+    (reason,) = parts["b"].reasons
+    assert reason.startswith("host b died at ")
+    assert "; read from the pool by " in reason and ": flushed up to " in reason
+    # All that it had recorded is there, once, and in its place.
+    for host in "abc":
+        assert events_of(trace, host) == list(range(EVENTS))
+    assert [record.fields["text"] for record in trace.records if record.host == "b" and record.name == "log"] == [
+        FLUSHED
+    ]
+    assert len(trace.edges) == 2 and all(edge.sent and edge.received for edge in trace.edges)
+
+
+def test_what_was_not_flushed_is_lost(start: Start, pool: Pool) -> None:
+    """The control: the same host, the same death, no flush after the first."""
+    cluster = start("abc", options=options(pool, NEVER_US))
+    application = cluster.application("b")
+    cluster.until(lambda: len(regions(_member(pool), host_id("b"))) == 1, "the first flush")
+    trace_id, apps = visit(cluster, UNFLUSHED)
+    in_memory = b"".join(path.read_bytes() for path in segments_of(cluster, "b"))
+    assert UNFLUSHED.encode() in in_memory
+    assert UNFLUSHED.encode() not in pool.path.read_bytes()
+    kill_host(cluster, "b")
+    assert application.host == "b"
+    assert apps[0].trigger(trace_id)
+    trace = cluster.stored(trace_id, None)
+    assert events_of(trace, "a") == events_of(trace, "c") == list(range(EVENTS))
+    assert events_of(trace, "b") == []
+    assert trace.status is not Status.COMPLETE
+
+
+def _member(pool: Pool):
+    return pool.join("a")
