@@ -63,13 +63,13 @@ class Arrived:
 
     size_bytes: int
     host: HostInfo | None = None
-    others: list[HostInfo] = field(default_factory=list)
     news: list[SegmentNews] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     conclusions: list[Conclusion] = field(default_factory=list)
     needs: Mapping[Deliverer, int] = field(default_factory=dict)
     deliverer: Deliverer | None = None
     upto: int = 0
+    others: list[HostInfo] = field(default_factory=list)
 
 
 class Intake:

@@ -407,7 +407,7 @@ class Coordination:
                 host.outbox.collect(gather.number, gather.trace_id)
         for peer in named:
             self._ask(gather, peer, now, named=True)
-        if nameless:
+        if nameless or (of_other and part.named):  # what was not flushed may have led on
             self._ask_everyone(gather, now)
         if gather.primary:
             self._join(gather, laterals, host.host_id, now)
