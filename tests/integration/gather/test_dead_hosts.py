@@ -1,4 +1,4 @@
-"""A whole host is killed: its applications, its agent; its own memory is gone. What it had flushed is gathered."""
+"""A whole host is killed, applications, agent and memory: what it had flushed to the pool is gathered."""
 
 from __future__ import annotations
 
