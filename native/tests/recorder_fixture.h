@@ -258,6 +258,26 @@ static inline size_t check_segment(wbpf_segment *segment, proof_reader read, voi
     return records;
 }
 
+/* How tests end that write: the counters say what a reader finds, and nothing was recycled without being
+ * counted. While nobody writes. */
+static inline void close_reader(wbpf_segment *segment)
+{
+    wbpf_counters c = counters_of(segment);
+    uint64_t resident = 0, recycled = 0;
+    for (uint32_t i = 0; i < wbpf_segment_header(segment)->chunk_count; i++) {
+        const struct wbpf_chunk_header *chunk = &segment->map.chunks[i];
+        uint64_t word = load_acquire(&chunk->word);
+        bool odd = word_generation(word) & 1; /* its taker died */
+        resident += odd ? 0 : word_records(word);
+        recycled += odd ? chunk->pending_records : chunk->recycled_records;
+        CHECK(chunk->uses > 1 || odd || chunk->recycled_records == 0);
+    }
+    CHECK(c.resident_records == resident && c.recycled_records == recycled);
+    CHECK(check_segment(segment, NULL, NULL) == c.resident_records);
+    CHECK((c.lost_until_ticks == 0) || c.recycled_records > 0);
+    wbpf_segment_close(segment);
+}
+
 /* Which of one writer's proofs are there: each at most once. */
 #define MAX_SEQUENCE 4096
 struct seen {

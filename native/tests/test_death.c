@@ -182,7 +182,7 @@ static void open_segment(void)
 static void close_segment(void)
 {
     wbpf_end(&witness_scope);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
     remove_directory(directory);
 }

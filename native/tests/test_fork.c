@@ -116,7 +116,7 @@ static void test_fork_while_others_trace(void)
     CHECK(c.processes_alive == 1);
     uint32_t free_chunks = take_all_chunks(segment);
     CHECK(free_chunks == wbpf_segment_header(segment)->chunk_count - c.chunks_owned);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 /* A child's child, and a thread of a child. */
@@ -154,7 +154,7 @@ static void test_descendants(void)
     CHECK(check_segment(segment, NULL, NULL) == 7);
     wbpf_counters c = counters_of(segment);
     CHECK(c.resident_records == 7 && c.refused == 0 && c.processes_alive == 1);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 /* An application that tests errno after a call of its own finds it as it was. */

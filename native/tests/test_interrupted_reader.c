@@ -155,7 +155,7 @@ static void open_segment(void)
 
 static void close_segment(void)
 {
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
     remove_directory(directory);
 }

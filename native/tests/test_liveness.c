@@ -68,7 +68,7 @@ static void check_chunks(uint32_t owned)
     uint32_t chunks = wbpf_segment_header(segment)->chunk_count;
     check_segment(segment, NULL, NULL);
     CHECK(take_all_chunks(segment) == chunks - owned);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 static void check_is_alive(struct subject *s, uint64_t writer, uint64_t proofs)
@@ -78,12 +78,12 @@ static void check_is_alive(struct subject *s, uint64_t writer, uint64_t proofs)
     CHECK(wbpf_segment_process_alive(segment, 0, 0));
     check_segment(segment, see, &seen);
     CHECK(seen.count == proofs);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     check_chunks(1);
     kill_and_wait(s->pid);
     segment = open_reader();
     CHECK(!wbpf_segment_process_alive(segment, 0, 0));
-    wbpf_segment_close(segment);
+    close_reader(segment);
     check_chunks(0);
 }
 
@@ -109,7 +109,7 @@ static void test_close_all_descriptors(void)
 
 static void close_a_reader(void)
 {
-    wbpf_segment_close(open_reader());
+    close_reader(open_reader());
 }
 
 static void test_close_a_reader_of_the_same_segment(void)
@@ -174,7 +174,7 @@ static void test_exec_frees_all(void)
     for (int ms = 0; counters_of(segment).processes_alive && ms < 1000; ms++)
         usleep(1000); /* exec drops the mapping and closes the pipe in any order */
     CHECK(counters_of(segment).processes_alive == 0);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     check_chunks(0);
     kill_and_wait(s.pid);
 }
@@ -211,7 +211,7 @@ static void take_all(void)
     wbpf_segment *segment = open_reader();
     CHECK(take_all_chunks(segment) == wbpf_segment_header(segment)->chunk_count);
     CHECK(counters_of(segment).processes_alive == 2); /* the recorder of this process, and the reader */
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 static bool test_containers(void)
@@ -244,7 +244,7 @@ static void test_two_recorders_in_one_process(void)
     process_leave(&wbpf_map, &b);
     wbpf_close();
     CHECK(counters_of(segment).processes_alive == 0);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 int main(void)

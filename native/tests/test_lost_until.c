@@ -168,7 +168,7 @@ int main(void)
         wbpf_counters c = counters_of(segment);
         CHECK(newest && (cases[i].lost ? c.lost_until_ticks >= newest : c.lost_until_ticks == 0));
         CHECK(c.resident_records == 0 && c.recycled_records == written);
-        wbpf_segment_close(segment);
+        close_reader(segment);
         remove_directory(directory);
     }
     return 0;

@@ -1,7 +1,5 @@
 /* The recorder end to end: what is written is found, whole, by whom and for whom it was written. */
-#include "check.h"
-#include "recorder/reader.h"
-#include "wbpf/trace.h"
+#include "recorder_fixture.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -9,29 +7,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char directory[64];
-
-static void open_recorder(uint32_t size_mib, uint32_t chunk_bytes)
-{
-    wbpf_options options = {.directory = directory,
-                            .host = "h1",
-                            .service = "svc",
-                            .size_mib = size_mib,
-                            .chunk_bytes = chunk_bytes};
-    int error = wbpf_open(&options);
-    if (error)
-        fprintf(stderr, "%s\n", wbpf_error());
-    CHECK(error == 0);
-}
-
-static wbpf_segment *reader(void)
-{
-    wbpf_segment *segment;
-    char why[256];
-    CHECK(wbpf_segment_open(wbpf_segment_path(), true, &segment, why) == 0);
-    return segment;
-}
 
 static size_t search(wbpf_segment *segment, const uint8_t id[16], uint32_t *records, uint32_t *begins,
                      uint32_t *ends)
@@ -87,7 +62,7 @@ static void test_trace_is_found(void)
     memcpy(place, &payload, 8);
     wbpf_commit(8);
     wbpf_end(&outer);
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     search(segment, first.trace_id, &records, &begins, &ends);
     CHECK(records == 6 && begins == 1 && ends == 1);
     search(segment, second.trace_id, &records, &begins, &ends);
@@ -96,7 +71,7 @@ static void test_trace_is_found(void)
     wbpf_counters c;
     wbpf_segment_counters(segment, &c);
     CHECK(c.refused == 1 && c.processes_alive == 1);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
 }
 
@@ -122,13 +97,13 @@ static void test_recycling_counts_exactly(void)
     for (int i = 0; i < 8; i++)
         pthread_join(threads[i], NULL);
     wbpf_counters c;
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     wbpf_segment_counters(segment, &c);
     /* A run that goes on in a new chunk adds a RESUME record, so "at least". */
     CHECK(c.resident_records + c.recycled_records >= 8u * 20000 * 3);
     CHECK(c.recycled_records > 0 && c.refused == 0 && c.truncated == 0);
     CHECK(c.lost_until_ticks > 0);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
 }
 
@@ -156,13 +131,13 @@ static void test_fork(void)
     CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
     wbpf_log(WBPF_LEVEL_INFO, "mine", 4);
     wbpf_end(&scope);
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     search(segment, parent.trace_id, &records, &begins, &ends);
     CHECK(records == 3 && begins == 1 && ends == 1);
     search(segment, child.trace_id, &records, &begins, &ends);
     CHECK(records == 2 && begins == 1 && ends == 0);
     check_counters(segment, 5);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
 }
 
@@ -188,7 +163,7 @@ static void test_w3c(void)
     wbpf_begin(&remote, WBPF_NAME("r"), &c);
     wbpf_end(&remote);
     wbpf_end(&scope);
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     wbpf_watch *watch;
     const wbpf_piece *pieces;
     size_t count, in = 0, out = 0;
@@ -205,7 +180,7 @@ static void test_w3c(void)
         }
     CHECK(in == 1 && out == 1);
     wbpf_watch_destroy(watch);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
 }
 
@@ -218,7 +193,7 @@ static void test_triggers_and_levels(void)
     uint8_t laterals[13][16];
     memset(laterals, 5, sizeof laterals);
     open_recorder(2, 0);
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     wbpf_begin(&scope, WBPF_NAME("t"), NULL);
     wbpf_current(&c);
     CHECK(wbpf_trigger(WBPF_NAME("slow"), 1.5, (const uint8_t (*)[16])laterals, 13) == 0);
@@ -249,7 +224,7 @@ static void test_triggers_and_levels(void)
     wbpf_counters counters;
     wbpf_segment_counters(segment, &counters);
     CHECK(counters.triggers_dropped == 300 - 255); /* one slot holds the request of wbpf_reduce */
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
 }
 
@@ -266,7 +241,7 @@ static void test_cleared_chunks_go_first(void)
     for (int i = 0; i < 20; i++)
         WBPF_EVENT(WBPF_LEVEL_INFO, "e512", "a:u64", payload, sizeof payload);
     wbpf_end(&scope);
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     for (int i = 0; i < 30000; i++) { /* several times the segment */
         wbpf_begin(&scope, WBPF_NAME("good"), NULL);
         WBPF_EVENT(WBPF_LEVEL_INFO, "e512", "a:u64", payload, sizeof payload);
@@ -283,19 +258,19 @@ static void test_cleared_chunks_go_first(void)
     CHECK(c.lost_until_ticks == 0);
     search(segment, kept.trace_id, &records, &begins, &ends);
     CHECK(begins == 1 && ends == 1 && records >= 22);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
 }
 
 static bool has_schema(const char *descriptor)
 {
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     uint32_t offset = 0, id, bytes;
     const char *text;
     bool found = false;
     while (wbpf_segment_next_schema(segment, &offset, &id, &text, &bytes))
         found = found || (bytes == strlen(descriptor) && memcmp(text, descriptor, bytes) == 0);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     return found;
 }
 
@@ -366,14 +341,14 @@ static void test_what_is_too_long_is_cut_and_counted(void)
     }
     void *place = wbpf_reserve(1, WBPF_LEVEL_INFO, SIZE_MAX / 2); /* more than there is memory */
     CHECK(!place);
-    wbpf_segment *segment = reader();
+    wbpf_segment *segment = open_reader();
     CHECK(events_with(segment, context.trace_id, payload, longest) == 6);
     CHECK(events_with(segment, context.trace_id, payload, 1000) == 1);
     wbpf_counters c;
     wbpf_segment_counters(segment, &c);
     CHECK(c.truncated == 6 && c.refused == 1);
     wbpf_end(&scope);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
 }
 

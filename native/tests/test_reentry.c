@@ -172,7 +172,7 @@ static void signal_at(const struct path *path, long steps, bool all_by_steps, en
 static void renew_segment(void)
 {
     if (segment) {
-        wbpf_segment_close(segment);
+        close_reader(segment);
         wbpf_close();
         remove_directory(directory);
     }
@@ -224,7 +224,7 @@ int main(void)
     if (!only || strcmp(only, own_paths[0].name) == 0)
         sent += signal_on_path(&own_paths[0], most);
     CHECK(sent > 0);
-    wbpf_segment_close(segment);
+    close_reader(segment);
     wbpf_close();
     remove_directory(directory);
     return 0;

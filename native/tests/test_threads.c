@@ -184,7 +184,7 @@ static void test_readers_meet_writers(void)
     CHECK(c.recycled_records > 0 && c.refused == 0 && c.truncated == 0 && c.lost_until_ticks > 0);
     CHECK(c.threads == 0 && c.chunks_owned <= 64);
     munmap(theirs, 4096);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 /* ---- a thread a request ---- */
@@ -232,7 +232,7 @@ static void test_thread_a_request(void)
     CHECK(c.chunks_used <= chunks + 4064u * 600 / 65528 + 8);
     CHECK(written_of(segment) == 4064 * 4);
     check_segment(segment, NULL, NULL);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 /* ---- destructors that trace when the recorder's own has run ---- */
@@ -261,7 +261,7 @@ static void test_destructors_trace(void)
     CHECK(count_writers() <= 256);
     CHECK(counters_of(segment).refused == 0);
     check_segment(segment, NULL, NULL);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 /* ---- more threads than chunks ---- */
@@ -292,7 +292,7 @@ static void test_more_threads_than_chunks(void)
     uint64_t before = written_of(segment);
     run_threads(8, serve, 8); /* what they held can be had again */
     CHECK(written_of(segment) == before + 8 * 4 && counters_of(segment).refused == c.refused);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 /* ---- partly filled chunks of exited threads ---- */
@@ -317,7 +317,7 @@ static void test_long_records_do_not_need_spare_chunks(void)
     wbpf_event(0, WBPF_LEVEL_INFO, payload, sizeof payload);
     wbpf_counters c = counters_of(segment);
     CHECK(c.refused == 0 && c.truncated == 0 && written_of(segment) == before + 1);
-    wbpf_segment_close(segment);
+    close_reader(segment);
 }
 
 int main(void)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import wbpf
-from tests.unit.recorder.reading import segment_in
+from tests.unit.recorder.reading import check_all_counters, segment_in
 
 
 @pytest.fixture
@@ -16,3 +16,4 @@ def segment(tmp_path: Path) -> Iterator[Path]:
     yield segment_in(tmp_path)
     wbpf.attach(None)
     wbpf.close()
+    check_all_counters(tmp_path)

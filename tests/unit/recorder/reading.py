@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from wbpf.recorder import Segment, Watch
+from wbpf.recorder import Counters, Segment, Watch
 from wbpf.records import (
     HostInfo,
     Piece,
@@ -80,6 +80,27 @@ def read_only_trace(path: str | os.PathLike[str]) -> Trace:
     """The one trace of a segment."""
     (trace_id,) = trace_ids(path)
     return read_trace(path, trace_id)
+
+
+def check_counters(path: str | os.PathLike[str]) -> Counters:
+    """How tests end that write, while nobody does: the counters say what the reader finds.
+
+    Returns:
+        The counters, for what the test knows of refused, truncated and recycled ones.
+    """
+    with Segment.open(path) as segment:
+        counters = segment.counters()
+        found = sum(piece.records for piece in Watch(segment).dump())
+        assert counters.resident_records == found
+        assert counters.lost_until_ticks == 0 or counters.recycled_records > 0
+        assert counters.refused == sum(process.refused for process in segment.processes())
+        return counters
+
+
+def check_all_counters(directory: Path) -> None:
+    """Of all segments in the folder of a cluster."""
+    for path in directory.glob("*/*.seg"):
+        check_counters(path)
 
 
 def events(trace: Trace) -> list[Record]:

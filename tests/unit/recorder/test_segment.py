@@ -216,6 +216,7 @@ def test_missing_and_unsafe_files_are_refused(tmp_path: Path, segment: Path) -> 
     segment.chmod(0o666)
     with pytest.raises(AccessError) as raised_access:
         Segment.open(segment)
+    segment.chmod(0o660)
     assert raised_access.value.hint
 
 
