@@ -172,7 +172,7 @@ static bool is_taken(const char *path)
     if (fd < 0)
         return false;
     bool taken = false;
-    if (layout_map_file(fd, false, &map, why) == 0) {
+    if (layout_map_file(fd, false, &map, NULL, why) == 0) {
         struct census census = census_of(path);
         uint32_t generation = load_acquire(&map.processes[0].generation);
         taken = generation && process_alive(&map, &census, NULL, owner_of(0, generation));
@@ -205,10 +205,11 @@ static int fill_segment(wbpf_rings *rings, const wbpf_rings_spec *spec, uint64_t
     int error = layout_initialise(rings->map.base, &layout, why);
     if (error)
         return error;
-    layout_resolve(&rings->map, rings->map.base, rings->map.bytes);
-    use_monotonic_clock(rings->map.header);
-    rings->followed = calloc(rings->map.header->process_count, sizeof *rings->followed);
-    if (!rings->followed || rings->map.header->chunk_count < rings->cpus)
+    use_monotonic_clock((struct wbpf_segment_header *)rings->map.base);
+    if ((error = layout_adopt(rings->map.base, rings->map.bytes, &rings->map, why)) != 0)
+        return error;
+    rings->followed = calloc(rings->map.fixed.process_count, sizeof *rings->followed);
+    if (!rings->followed || rings->map.fixed.chunk_count < rings->cpus)
         return fail(-ENOMEM, why, "there is no room for all processors");
     error = process_join(&rings->map, rings->path, &rings->process);
     if (error)
@@ -338,7 +339,7 @@ static uint32_t choose_slot(const wbpf_rings *rings)
 {
     const struct mapping *map = &rings->map;
     uint32_t gone = 0;
-    for (uint32_t i = 1; i < map->header->process_count; i++) {
+    for (uint32_t i = 1; i < map->fixed.process_count; i++) {
         if (!load_relaxed(&map->processes[i].generation))
             return i;
         if (!rings->followed[i].tgid &&
@@ -371,7 +372,7 @@ static int start_following(wbpf_rings *rings, const wbpf_tracee *one)
 int wbpf_rings_follow(wbpf_rings *rings, const wbpf_tracee *tracees, uint32_t count)
 {
     int first_error = 0;
-    for (uint32_t i = 1; i < rings->map.header->process_count; i++) {
+    for (uint32_t i = 1; i < rings->map.fixed.process_count; i++) {
         wbpf_tracee *known = &rings->followed[i];
         if (!known->tgid || is_among(known, tracees, count))
             continue;
@@ -379,7 +380,7 @@ int wbpf_rings_follow(wbpf_rings *rings, const wbpf_tracee *tracees, uint32_t co
         known->tgid = 0;
     }
     for (uint32_t i = 0; i < count; i++)
-        if (!is_among(&tracees[i], rings->followed, rings->map.header->process_count)) {
+        if (!is_among(&tracees[i], rings->followed, rings->map.fixed.process_count)) {
             int error = start_following(rings, &tracees[i]);
             first_error = first_error ? first_error : error;
         }

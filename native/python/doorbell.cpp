@@ -1,5 +1,6 @@
 /* The doorbell of a host: a futex word in a file. */
 #include "bindings.h"
+#include "recorder/cut.h"
 #include "recorder/reader.h"
 #include <algorithm>
 #include <cerrno>
@@ -40,8 +41,14 @@ class Doorbell
                         error == EINVAL ? "it is no doorbell: too short" : std::strerror(error),
                         "check who may write to it, or remove it when nothing of wBPF runs");
         bell_ = static_cast<uint32_t *>(mapped);
+        watched_ = mapping_watch(static_cast<uint8_t *>(mapped), bytes); /* cut, it only rings no more */
     }
-    ~Doorbell() { munmap(bell_, bytes); }
+    ~Doorbell()
+    {
+        if (watched_)
+            mapping_unwatch(watched_);
+        munmap(bell_, bytes);
+    }
     Doorbell(const Doorbell &) = delete;
     Doorbell &operator=(const Doorbell &) = delete;
 
@@ -75,6 +82,7 @@ class Doorbell
     static constexpr off_t bytes = 4096;
     std::string path_;
     uint32_t *bell_ = nullptr;
+    watched_mapping *watched_ = nullptr;
 };
 
 } // namespace

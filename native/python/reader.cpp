@@ -53,10 +53,25 @@ nb::list list_of(const uint8_t (*ids)[16], size_t count)
     return list;
 }
 
-template <size_t N> nb::str text_of(const char (&text)[N])
+/* Of a copy: the memory may change while it is decoded. */
+nb::str text_of(const std::string &text)
 {
     return nb::steal<nb::str>(
-        PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(strnlen(text, N)), "replace"));
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
+}
+
+template <size_t N> nb::str text_of(const char (&text)[N])
+{
+    return text_of(std::string(text, strnlen(text, N)));
+}
+
+/* After reading: what was read may be zeros. */
+void demand_whole(const wbpf_segment *segment, const std::string &path)
+{
+    if (wbpf_segment_was_cut(segment))
+        raise_error("SegmentError", "the segment " + path + " can't be read",
+                    "its file was cut while it was open",
+                    "find who truncates files of the segment folder; its service has to make a new segment");
 }
 
 std::string reason(int error)
@@ -92,12 +107,15 @@ class Segment
 
     void close() { segment_.reset(); }
 
+    const std::string &path() const { return path_; }
+
     /* Raises when it is closed. */
     SegmentPointer use() const
     {
         if (!segment_)
             raise_error("SegmentError", "the segment " + path_ + " can't be read", "it was closed",
                         "open it again with Segment.open()");
+        demand_whole(segment_.get(), path_);
         return segment_;
     }
 
@@ -135,8 +153,8 @@ class Segment
         uint32_t id, bytes;
         const char *text;
         while (wbpf_segment_next_schema(segment.get(), &offset, &id, &text, &bytes))
-            list.append(nb::make_tuple(
-                id, nb::steal(PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(bytes), "replace"))));
+            list.append(nb::make_tuple(id, text_of(std::string(text, bytes))));
+        demand_whole(segment.get(), path_);
         return nb::make_tuple(offset, list);
     }
 
@@ -172,6 +190,7 @@ class Segment
         SegmentPointer segment = use();
         wbpf_counters c;
         wbpf_segment_counters(segment.get(), &c);
+        demand_whole(segment.get(), path_);
         nb::dict counters;
         counters["resident_records"] = c.resident_records;
         counters["recycled_records"] = c.recycled_records;
@@ -205,6 +224,7 @@ class Segment
                                        __atomic_load_n(&slot->refused, __ATOMIC_RELAXED),
                                        __atomic_load_n(&slot->truncated, __ATOMIC_RELAXED)));
         }
+        demand_whole(segment.get(), path_);
         return list;
     }
 
@@ -218,6 +238,7 @@ class Segment
             count = wbpf_segment_take_triggers(segment.get(), again, fired.data(),
                                                static_cast<uint32_t>(fired.size()));
         }
+        demand_whole(segment.get(), path_);
         nb::list list;
         for (uint32_t i = 0; i < count; i++) {
             const wbpf_trigger_slot &what = fired[i].what;
@@ -245,6 +266,7 @@ class Segment
         auto *out = reinterpret_cast<uint8_t (*)[16]>(ids.data());
         uint32_t count =
             wbpf_segment_cleared(segment.get(), &position, out, static_cast<uint32_t>(ids.size() / 16));
+        demand_whole(segment.get(), path_);
         return nb::make_tuple(position, list_of(out, count));
     }
 
@@ -298,7 +320,8 @@ class Segment
 class Watch
 {
   public:
-    Watch(const Segment &segment, nb::type_object piece) : segment_(segment.use()), piece_(piece)
+    Watch(const Segment &segment, nb::type_object piece)
+        : segment_(segment.use()), path_(segment.path()), piece_(piece)
     {
         if (!PyType_IsSubtype(reinterpret_cast<PyTypeObject *>(piece.ptr()), &PyTuple_Type))
             throw nb::type_error("pieces are made as tuples");
@@ -344,6 +367,7 @@ class Watch
             nb::gil_scoped_acquire acquire; /* pieces point into the watch: copy them before it is let go */
             list = list_from(pieces, error ? 0 : count);
         }
+        demand_whole(segment_.get(), path_);
         if (error)
             raise_error("SegmentError", "the segment can't be searched", reason(error), "watch fewer traces");
         return nb::make_tuple(list, lost_until);
@@ -362,6 +386,7 @@ class Watch
             nb::gil_scoped_acquire acquire;
             list = list_from(pieces, error ? 0 : count);
         }
+        demand_whole(segment_.get(), path_);
         if (error)
             raise_error("SegmentError", "the segment can't be dumped", reason(error), "free some memory");
         return nb::make_tuple(cursor, list);
@@ -409,6 +434,7 @@ class Watch
     }
 
     SegmentPointer segment_;
+    std::string path_;
     nb::type_object piece_; /* a NamedTuple with these slots */
     wbpf_watch *watch_ = nullptr;
     std::mutex lock_;

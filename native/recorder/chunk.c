@@ -16,7 +16,7 @@ void chunk_survey(const struct mapping *map, uint32_t chunk, uint64_t word, uint
                   uint64_t *newest)
 {
     const uint8_t *data = chunk_data(map, chunk);
-    uint32_t bytes = map->header->chunk_bytes, end = word_front(word) * 8;
+    uint32_t bytes = map->fixed.chunk_bytes, end = word_front(word) * 8;
     *ids = *cleared = 0;
     for (uint32_t i = 0; i < word_slots(word) && 8 * (i + 1) <= bytes; i++) {
         const struct wbpf_directory_slot *slot = directory_at(data, bytes, i);
@@ -49,7 +49,7 @@ void chunk_survey(const struct mapping *map, uint32_t chunk, uint64_t word, uint
         at += (r->bytes + 7u) & ~7u;
     }
     if (!last_has_one)
-        *newest = clock_read_slow(map->header->clock_kind);
+        *newest = clock_read_slow(map->fixed.clock_kind);
 }
 
 static void recycle(const struct mapping *map, uint32_t chunk, uint32_t process)
@@ -108,12 +108,12 @@ static bool wholly_cleared(const struct wbpf_chunk_header *c)
 
 static int64_t take_cleared(const struct mapping *map, const struct process *self, struct census *census)
 {
-    uint32_t words = (map->header->chunk_count + 63) / 64;
+    uint32_t words = (map->fixed.chunk_count + 63) / 64;
     for (uint32_t i = 0; i < words && load_relaxed(&map->header->cleared_chunks); i++) {
         for (uint64_t bits = load_relaxed(&map->bitmap[i]); bits; bits &= bits - 1) {
             uint32_t chunk = i * 64 + (uint32_t)__builtin_ctzll(bits);
             uint64_t bit = bits & -bits;
-            if (chunk >= map->header->chunk_count)
+            if (chunk >= map->fixed.chunk_count)
                 break;
             if (__atomic_fetch_and(&map->bitmap[i], ~bit, __ATOMIC_RELAXED) & bit)
                 __atomic_fetch_sub(&map->header->cleared_chunks, 1, __ATOMIC_RELAXED);
@@ -130,7 +130,7 @@ static int64_t take_cleared(const struct mapping *map, const struct process *sel
 int64_t chunk_take(const struct mapping *map, const struct process *self)
 {
     struct census census = census_of(self->segment_path);
-    uint32_t count = map->header->chunk_count;
+    uint32_t count = map->fixed.chunk_count;
     int64_t taken = -1;
     if (UNLIKELY(load_relaxed(&map->header->cleared_chunks)))
         taken = take_cleared(map, self, &census);

@@ -2,6 +2,7 @@
 #ifndef WBPF_INTERNAL_H
 #define WBPF_INTERNAL_H
 
+#include "cut.h"
 #include "wbpf/format.h"
 #include "wbpf/trace.h"
 #include <sched.h>
@@ -145,7 +146,8 @@ static inline uint64_t clock_ticks(void)
 struct mapping {
     uint8_t *base;
     uint64_t bytes;
-    struct wbpf_segment_header *header;
+    struct wbpf_segment_header fixed;   /* as checked; others may write to the memory */
+    struct wbpf_segment_header *header; /* what changes */
     struct wbpf_process_slot *processes;
     struct wbpf_thread_slot *threads;
     struct wbpf_trigger_slot *triggers;
@@ -161,16 +163,17 @@ struct layout_spec {
 };
 static inline uint8_t *chunk_data(const struct mapping *map, uint32_t chunk)
 {
-    return map->data + (uint64_t)chunk * map->header->chunk_stride;
+    return map->data + (uint64_t)chunk * map->fixed.chunk_stride;
 }
 /* Is this a segment whose every area lies inside it? 0 or -EPROTO; `why` (>= 256 bytes) explains. */
-int layout_check(const struct wbpf_segment_header *header, uint64_t file_bytes, char *why);
-void layout_resolve(struct mapping *map, uint8_t *base, uint64_t bytes);
+/* Find the areas of a segment in memory, if its header, of which a copy is checked, is possible. */
+int layout_adopt(uint8_t *base, uint64_t bytes, struct mapping *out, char *why);
 /* Fill a zeroed mapping of spec->bytes; the magic comes last. -EINVAL if too small. */
 int layout_initialise(uint8_t *base, const struct layout_spec *spec, char *why);
 /* Refuses links, other owners' world-writable files. Returns an fd or -errno. */
 int layout_open_file(const char *path, bool writable, char *why);
-int layout_map_file(int fd, bool writable, struct mapping *out, char *why);
+/* `watched`: NULL in applications, which keep their own answer to SIGBUS. */
+int layout_map_file(int fd, bool writable, struct mapping *out, struct watched_mapping **watched, char *why);
 uint64_t random_u64(void);
 uint64_t fnv1a(const char *text, size_t bytes);
 
@@ -238,8 +241,8 @@ void chunk_disown(const struct mapping *map, uint32_t chunk);
 
 uint32_t schema_add(const struct mapping *map, const struct process *self, const char *name,
                     const char *fields);
-bool schema_next(const struct wbpf_segment_header *header, const uint8_t *area, uint32_t *offset,
-                 uint32_t *schema_id, const char **text, uint32_t *text_bytes);
+bool schema_next(const struct mapping *map, uint32_t *offset, uint32_t *schema_id, const char **text,
+                 uint32_t *text_bytes);
 
 /* ---- recorder.c: this process's recorder, and a writer a thread ---- */
 
@@ -368,7 +371,7 @@ static inline uint64_t writer_random(struct writer *w)
 void writer_calibrate(struct writer *w);
 static inline uint64_t writer_unix_ns(struct writer *w, uint64_t ticks)
 {
-    if (UNLIKELY(ticks - w->calibrated_ticks > wbpf_map.header->ticks_hz))
+    if (UNLIKELY(ticks - w->calibrated_ticks > wbpf_map.fixed.ticks_hz))
         writer_calibrate(w);
     /* At most a second's ticks: the product stays below 2^62. */
     int64_t delta = (int64_t)(ticks - w->calibrated_ticks) * (int64_t)w->ns_per_tick;

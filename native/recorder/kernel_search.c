@@ -76,12 +76,12 @@ static bool is_wanted(void *self, uint64_t lo, uint64_t hi, bool fresh_place)
 static uint32_t process_of(struct search *s, uint32_t tgid)
 {
     const struct mapping *map = &s->watch->segment->map;
-    if (s->process < map->header->process_count && s->tgid == tgid)
+    if (s->process < map->fixed.process_count && s->tgid == tgid)
         return s->process;
     s->tgid = tgid;
     s->process = UINT32_MAX;
     /* From the back: the first slot is the loader's own, which may have another as one that traces. */
-    for (uint32_t i = map->header->process_count; i-- && s->process == UINT32_MAX;)
+    for (uint32_t i = map->fixed.process_count; i-- && s->process == UINT32_MAX;)
         if (load_acquire(&map->processes[i].generation) && load_relaxed(&map->processes[i].pid) == tgid)
             s->process = i;
     return s->process;

@@ -203,20 +203,20 @@ static int open_chunk(const wbpf_segment *segment, uint32_t index, struct kernel
 
 int kernel_chunks_open(wbpf_segment *segment, char *why)
 {
-    const struct wbpf_segment_header *h = segment->map.header;
+    const struct wbpf_segment_header *fixed = &segment->map.fixed;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < h->chunk_count; i++)
+    for (uint32_t i = 0; i < fixed->chunk_count; i++)
         count += load_relaxed(&segment->map.chunks[i].kind) == WBPF_CHUNK_KERNEL;
     if (!count)
         return 0;
-    if (h->clock_kind != WBPF_CLOCK_MONOTONIC || h->ticks_hz != 1000000000 ||
-        h->chunk_bytes < sizeof(struct wbpf_kernel_source))
+    if (fixed->clock_kind != WBPF_CLOCK_MONOTONIC || fixed->ticks_hz != 1000000000 ||
+        fixed->chunk_bytes < sizeof(struct wbpf_kernel_source))
         return impossible(why);
     struct kernel_chunks *all = calloc(1, sizeof *all + count * sizeof *all->chunks);
     if (!all)
         return -ENOMEM;
     int error = 0;
-    for (uint32_t i = 0; i < h->chunk_count && all->count < count && !error; i++)
+    for (uint32_t i = 0; i < fixed->chunk_count && all->count < count && !error; i++)
         if (load_relaxed(&segment->map.chunks[i].kind) == WBPF_CHUNK_KERNEL) {
             struct kernel_chunk *chunk = &all->chunks[all->count++];
             error = open_chunk(segment, i, all, chunk, why);

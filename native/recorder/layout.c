@@ -33,10 +33,10 @@ static bool area_fits(uint64_t offset, uint64_t count, uint64_t size, uint64_t t
            count <= (total - offset) / size;
 }
 
-int layout_check(const struct wbpf_segment_header *h, uint64_t file_bytes, char *why)
+static int check(const struct wbpf_segment_header *h, uint64_t file_bytes, char *why)
 {
     _Static_assert(sizeof(struct wbpf_segment_header) <= WBPF_SEGMENT_HEADER_BYTES, "header");
-    if (load_acquire(&h->magic) != WBPF_SEGMENT_MAGIC) {
+    if (h->magic != WBPF_SEGMENT_MAGIC) {
         snprintf(why, WHY_BYTES, "it does not start with the segment magic");
     } else if (h->endian != WBPF_ENDIAN_MARK) {
         snprintf(why, WHY_BYTES, "it was written by a host of the other byte order");
@@ -73,21 +73,29 @@ int layout_check(const struct wbpf_segment_header *h, uint64_t file_bytes, char 
     return -EPROTO;
 }
 
-void layout_resolve(struct mapping *map, uint8_t *base, uint64_t bytes)
+int layout_adopt(uint8_t *base, uint64_t bytes, struct mapping *out, char *why)
 {
-    struct wbpf_segment_header *h = (struct wbpf_segment_header *)base;
-    *map = (struct mapping){
+    struct wbpf_segment_header *shared = (struct wbpf_segment_header *)base, copy;
+    uint64_t magic = load_acquire(&shared->magic);
+    copy_unowned((uint8_t *)&copy, base, sizeof copy);
+    copy.magic = magic;
+    int error = check(&copy, bytes, why);
+    if (error)
+        return error;
+    *out = (struct mapping){
         .base = base,
         .bytes = bytes,
-        .header = h,
-        .processes = (struct wbpf_process_slot *)(base + h->process_offset),
-        .threads = (struct wbpf_thread_slot *)(base + h->thread_offset),
-        .triggers = (struct wbpf_trigger_slot *)(base + h->trigger_offset),
-        .clears = (struct wbpf_clear_slot *)(base + h->clear_offset),
-        .bitmap = (uint64_t *)(base + h->bitmap_offset),
-        .chunks = (struct wbpf_chunk_header *)(base + h->chunk_offset),
-        .data = base + h->data_offset,
+        .fixed = copy,
+        .header = shared,
+        .processes = (struct wbpf_process_slot *)(base + copy.process_offset),
+        .threads = (struct wbpf_thread_slot *)(base + copy.thread_offset),
+        .triggers = (struct wbpf_trigger_slot *)(base + copy.trigger_offset),
+        .clears = (struct wbpf_clear_slot *)(base + copy.clear_offset),
+        .bitmap = (uint64_t *)(base + copy.bitmap_offset),
+        .chunks = (struct wbpf_chunk_header *)(base + copy.chunk_offset),
+        .data = base + copy.data_offset,
     };
+    return 0;
 }
 
 static uint64_t place(uint64_t *at, uint64_t bytes)
@@ -169,7 +177,7 @@ int layout_open_file(const char *path, bool writable, char *why)
     return -EACCES;
 }
 
-int layout_map_file(int fd, bool writable, struct mapping *out, char *why)
+int layout_map_file(int fd, bool writable, struct mapping *out, struct watched_mapping **watched, char *why)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
@@ -184,11 +192,13 @@ int layout_map_file(int fd, bool writable, struct mapping *out, char *why)
         snprintf(why, WHY_BYTES, "it cannot be mapped: %s", strerror(errno));
         return -errno;
     }
-    int error = layout_check((struct wbpf_segment_header *)base, (uint64_t)end, why);
+    int error = watched && !(*watched = mapping_watch(base, (size_t)end)) ? -ENOMEM : 0;
+    if (!error)
+        error = layout_adopt(base, (uint64_t)end, out, why);
     if (error) {
+        if (watched && *watched)
+            mapping_unwatch(*watched);
         munmap(base, (size_t)end);
-        return error;
     }
-    layout_resolve(out, base, (uint64_t)end);
-    return 0;
+    return error;
 }

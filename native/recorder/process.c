@@ -63,7 +63,7 @@ bool process_alive(const struct mapping *map, struct census *census, const struc
     uint32_t slot = (uint32_t)owner - 1, generation = (uint32_t)(owner >> 32);
     if (self && owner == self->owner)
         return true;
-    if (slot >= map->header->process_count || load_acquire(&map->processes[slot].generation) != generation)
+    if (slot >= map->fixed.process_count || load_acquire(&map->processes[slot].generation) != generation)
         return false;
     if (self && slot == self->slot)
         return false; /* our slot, an earlier process */
@@ -117,7 +117,7 @@ static int hold_free_byte(const struct mapping *map, int fd, void **hold, uint32
         return -errno;
     int error = madvise(*hold, HOLD_BYTES, MADV_DONTFORK) == 0 ? -EUSERS : -errno;
     for (int used = 0; error == -EUSERS && used < 2; used++)
-        for (uint32_t i = 0; i < map->header->process_count; i++)
+        for (uint32_t i = 0; i < map->fixed.process_count; i++)
             if ((load_relaxed(&map->processes[i].generation) != 0) == used && take_byte(fd, i)) {
                 *slot = i;
                 return 0;

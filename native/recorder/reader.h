@@ -17,7 +17,10 @@ typedef struct wbpf_segment wbpf_segment;
  * impossible layout). `why` (>= 256 bytes) explains. */
 int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char *why);
 void wbpf_segment_close(wbpf_segment *segment);
-/* Where it is mapped; fields were validated at opening, ATOMIC ones change. */
+/* Did the file become shorter, and was read behind its end? Then what was read may be zeros instead: ask
+ * after reading. The process does not get SIGBUS for it. */
+bool wbpf_segment_was_cut(const wbpf_segment *segment);
+/* As it was at opening, and found possible: ATOMIC fields have changed since. */
 const struct wbpf_segment_header *wbpf_segment_header(const wbpf_segment *segment);
 const struct wbpf_process_slot *wbpf_segment_process(const wbpf_segment *segment, uint32_t index);
 /* Does process slot `index` (of that generation; 0 = any) hold its lock? Always false for a file without a

@@ -142,7 +142,7 @@ static struct writer *new_writer(void)
 
 static struct wbpf_thread_slot *claim_thread_slot(uint64_t owner, uint32_t tid)
 {
-    uint32_t count = wbpf_map.header->thread_count;
+    uint32_t count = wbpf_map.fixed.thread_count;
     struct process *self = &wbpf_state->process;
     struct census census = census_of(self->segment_path);
     struct wbpf_thread_slot *claimed = NULL;
@@ -274,7 +274,7 @@ void writer_calibrate(struct writer *w)
 {
     w->calibrated_unix_ns = clock_unix_ns();
     w->calibrated_ticks = clock_ticks();
-    w->ns_per_tick = (1000000000ull << 32) / wbpf_map.header->ticks_hz;
+    w->ns_per_tick = (1000000000ull << 32) / wbpf_map.fixed.ticks_hz;
 }
 
 /* Callers keep schema ids for good: a segment that is opened later gets the descriptors too, the first ones
@@ -322,7 +322,7 @@ static void remember_schema(const char *name, const char *fields)
 
 static bool schema_area_is_half_full(const struct mapping *map)
 {
-    return load_relaxed(&map->header->schema_used) > map->header->schema_bytes / 2;
+    return load_relaxed(&map->header->schema_used) > map->fixed.schema_bytes / 2;
 }
 
 static void add_known_schemas(const struct mapping *map, const struct process *self)
@@ -548,7 +548,7 @@ static int open_segment(const wbpf_options *options)
     if (fd < 0)
         return fail(fd, "cannot open the segment %s: %s", path_storage, why);
     struct mapping map;
-    error = layout_map_file(fd, true, &map, why);
+    error = layout_map_file(fd, true, &map, NULL, why);
     close(fd);
     if (error)
         return fail(error, "%s is not usable: %s; remove it if no process uses it", path_storage, why);
@@ -567,7 +567,7 @@ static int open_segment(const wbpf_options *options)
     }
     tell_slots(&map, &state->process);
     pthread_once(&exit_key_once, make_exit_key);
-    wbpf_clock_kind = map.header->clock_kind;
+    wbpf_clock_kind = map.fixed.clock_kind;
     struct wbpf_calibration now;
     clock_calibrate(wbpf_clock_kind, &now);
     clock_record_calibration(map.header, &now);

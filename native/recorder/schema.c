@@ -12,19 +12,20 @@ static uint32_t descriptor_id(const char *text, size_t bytes)
     return hash ? hash : 1;
 }
 
-bool schema_next(const struct wbpf_segment_header *header, const uint8_t *area, uint32_t *offset,
-                 uint32_t *schema_id, const char **text, uint32_t *text_bytes)
+bool schema_next(const struct mapping *map, uint32_t *offset, uint32_t *schema_id, const char **text,
+                 uint32_t *text_bytes)
 {
-    uint32_t at = *offset, total = (uint32_t)header->schema_bytes;
+    uint32_t at = *offset, total = (uint32_t)map->fixed.schema_bytes;
+    const uint8_t *area = map->base + map->fixed.schema_offset;
     const struct wbpf_schema_entry *entry = (const struct wbpf_schema_entry *)(area + at);
     if (at % 8 || at > total || total - at < sizeof *entry)
         return false;
-    uint32_t bytes = load_acquire(&entry->bytes);
-    if (bytes < sizeof *entry || bytes % 8 || bytes > total - at || entry->text_bytes > bytes - sizeof *entry)
+    uint32_t bytes = load_acquire(&entry->bytes), text_is = load_relaxed(&entry->text_bytes);
+    if (bytes < sizeof *entry || bytes % 8 || bytes > total - at || text_is > bytes - sizeof *entry)
         return false;
     *schema_id = entry->schema_id;
     *text = (const char *)(entry + 1);
-    *text_bytes = entry->text_bytes;
+    *text_bytes = text_is;
     *offset = at + bytes;
     return true;
 }
@@ -32,10 +33,9 @@ bool schema_next(const struct wbpf_segment_header *header, const uint8_t *area, 
 static bool find(const struct mapping *map, const char *line, size_t bytes, uint32_t id, uint32_t *end,
                  bool *clash)
 {
-    const uint8_t *area = map->base + map->header->schema_offset;
     const char *text;
     uint32_t seen, text_bytes;
-    while (schema_next(map->header, area, end, &seen, &text, &text_bytes))
+    while (schema_next(map, end, &seen, &text, &text_bytes))
         if (seen == id) {
             *clash = text_bytes != bytes || memcmp(text, line, bytes) != 0;
             return true;
@@ -80,14 +80,14 @@ uint32_t schema_add(const struct mapping *map, const struct process *self, const
     if (!own_area(map, self))
         return 0;
     bool there = find(map, line, (size_t)n, id, &end, &clash);
-    bool fits = map->header->schema_bytes - end >= need;
+    bool fits = map->fixed.schema_bytes - end >= need;
     if (!there && fits) {
         struct wbpf_schema_entry *entry =
-            (struct wbpf_schema_entry *)(map->base + map->header->schema_offset + end);
+            (struct wbpf_schema_entry *)(map->base + map->fixed.schema_offset + end);
         entry->schema_id = id;
         entry->text_bytes = (uint32_t)n;
         memcpy(entry + 1, line, (size_t)n);
-        if (map->header->schema_bytes - end - need >= sizeof *entry) /* there may be a dead writer's text */
+        if (map->fixed.schema_bytes - end - need >= sizeof *entry) /* there may be a dead writer's text */
             ((struct wbpf_schema_entry *)((uint8_t *)entry + need))->bytes = 0;
         store_release(&entry->bytes, need);
         store_relaxed(&map->header->schema_used, end + need);

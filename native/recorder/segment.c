@@ -10,6 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+static void unmap(wbpf_segment *segment)
+{
+    if (segment->watched)
+        mapping_unwatch(segment->watched);
+    munmap(segment->map.base, segment->map.bytes);
+}
+
 int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char *why)
 {
     wbpf_segment *segment = calloc(1, sizeof *segment);
@@ -17,14 +24,14 @@ int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char 
         return -ENOMEM;
     int fd = layout_open_file(path, writable, why), error = fd < 0 ? fd : 0;
     if (!error) {
-        error = layout_map_file(fd, writable, &segment->map, why);
+        error = layout_map_file(fd, writable, &segment->map, &segment->watched, why);
         close(fd);
     }
     if (!error && !(segment->path = realpath(path, NULL)))
         error = -errno;
     if (error) {
         if (segment->map.base)
-            munmap(segment->map.base, segment->map.bytes);
+            unmap(segment);
         free(segment);
         return error;
     }
@@ -39,13 +46,14 @@ int wbpf_segment_open(const char *path, bool writable, wbpf_segment **out, char 
 
 int segment_adopt(uint8_t *base, uint64_t bytes, const char *name, wbpf_segment **out, char *why)
 {
-    int error = layout_check((struct wbpf_segment_header *)base, bytes, why);
+    struct mapping map;
+    int error = layout_adopt(base, bytes, &map, why);
     wbpf_segment *segment = error ? NULL : calloc(1, sizeof *segment);
     if (!segment || !(segment->path = strdup(name))) {
         free(segment);
         return error ? error : -ENOMEM;
     }
-    layout_resolve(&segment->map, base, bytes);
+    segment->map = map;
     *out = segment;
     return 0;
 }
@@ -55,24 +63,29 @@ void wbpf_segment_close(wbpf_segment *segment)
     kernel_chunks_close(segment->kernel);
     if (segment->joined)
         process_leave(&segment->map, &segment->process);
-    munmap(segment->map.base, segment->map.bytes);
+    unmap(segment);
     free(segment->path);
     free(segment);
 }
 
+bool wbpf_segment_was_cut(const wbpf_segment *segment)
+{
+    return segment->watched && mapping_was_cut(segment->watched);
+}
+
 const struct wbpf_segment_header *wbpf_segment_header(const wbpf_segment *segment)
 {
-    return segment->map.header;
+    return &segment->map.fixed;
 }
 
 const struct wbpf_process_slot *wbpf_segment_process(const wbpf_segment *segment, uint32_t index)
 {
-    return index < segment->map.header->process_count ? &segment->map.processes[index] : NULL;
+    return index < segment->map.fixed.process_count ? &segment->map.processes[index] : NULL;
 }
 
 bool wbpf_segment_process_alive(const wbpf_segment *segment, uint32_t index, uint32_t generation)
 {
-    if (index >= segment->map.header->process_count)
+    if (index >= segment->map.fixed.process_count)
         return false;
     uint32_t now = load_acquire(&segment->map.processes[index].generation);
     if (!now || (generation && generation != now))
@@ -87,8 +100,7 @@ bool wbpf_segment_next_schema(const wbpf_segment *segment, uint32_t *offset, uin
                               const char **text, uint32_t *text_bytes)
 {
     const struct mapping *map = &segment->map;
-    return schema_next(map->header, map->base + map->header->schema_offset, offset, schema_id, text,
-                       text_bytes);
+    return schema_next(map, offset, schema_id, text, text_bytes);
 }
 
 /* ---- clocks ---- */
@@ -98,7 +110,7 @@ int wbpf_segment_calibrate(wbpf_segment *segment)
     struct wbpf_calibration now;
     if (!segment->writable)
         return -EACCES;
-    clock_calibrate(segment->map.header->clock_kind, &now);
+    clock_calibrate(segment->map.fixed.clock_kind, &now);
     clock_record_calibration(segment->map.header, &now);
     return 0;
 }
@@ -112,12 +124,12 @@ uint64_t wbpf_segment_ticks_to_unix_ns(const wbpf_segment *segment, uint64_t tic
 {
     struct wbpf_calibration sorted[WBPF_CALIBRATIONS];
     uint32_t count = clock_calibrations(segment->map.header, sorted);
-    return clock_to_unix_ns(sorted, count, segment->map.header->ticks_hz, ticks);
+    return clock_to_unix_ns(sorted, count, segment->map.fixed.ticks_hz, ticks);
 }
 
 uint64_t wbpf_segment_now_ticks(const wbpf_segment *segment)
 {
-    return clock_read_slow(segment->map.header->clock_kind);
+    return clock_read_slow(segment->map.fixed.clock_kind);
 }
 
 /* ---- triggers ---- */
@@ -136,7 +148,7 @@ static bool claimant_is_dead(const wbpf_segment *segment, uint64_t state)
 uint32_t wbpf_segment_take_triggers(wbpf_segment *segment, bool again, wbpf_fired *out, uint32_t max)
 {
     uint32_t taken = 0;
-    for (uint32_t i = 0; i < segment->map.header->trigger_count && taken < max; i++) {
+    for (uint32_t i = 0; i < segment->map.fixed.trigger_count && taken < max; i++) {
         struct wbpf_trigger_slot *slot = &segment->map.triggers[i];
         uint64_t state = load_acquire(&slot->state);
         unsigned kind = state & MASK_STATE;
@@ -160,7 +172,7 @@ uint32_t wbpf_segment_take_triggers(wbpf_segment *segment, bool again, wbpf_fire
 
 void wbpf_segment_ack_trigger(wbpf_segment *segment, uint32_t slot, uint64_t token)
 {
-    if (slot < segment->map.header->trigger_count)
+    if (slot < segment->map.fixed.trigger_count)
         __atomic_compare_exchange_n(&segment->map.triggers[slot].state, &token, 0, false, __ATOMIC_RELEASE,
                                     __ATOMIC_RELAXED);
 }
@@ -181,10 +193,10 @@ uint32_t wbpf_segment_cleared(wbpf_segment *segment, uint64_t *position, uint8_t
     const struct wbpf_segment_header *h = segment->map.header;
     uint64_t end = load_acquire(&h->clear_next);
     uint32_t count = 0;
-    if (*position > end || end - *position > h->clear_count)
-        *position = end > h->clear_count ? end - h->clear_count : 0;
+    if (*position > end || end - *position > segment->map.fixed.clear_count)
+        *position = end > segment->map.fixed.clear_count ? end - segment->map.fixed.clear_count : 0;
     for (; *position < end && count < max; ++*position) {
-        const struct wbpf_clear_slot *slot = &segment->map.clears[*position % h->clear_count];
+        const struct wbpf_clear_slot *slot = &segment->map.clears[*position % segment->map.fixed.clear_count];
         if (load_acquire(&slot->sequence) != *position + 1)
             continue;
         id_join(ids[count], load_relaxed(&slot->trace_id_lo), load_relaxed(&slot->trace_id_hi));
@@ -220,7 +232,7 @@ static uint32_t level_of_trace(const struct wbpf_segment_header *h, uint64_t lo,
 static void correct_threads(wbpf_segment *segment, uint32_t old_level)
 {
     const struct wbpf_segment_header *h = segment->map.header;
-    for (uint32_t i = 0; i < h->thread_count; i++) {
+    for (uint32_t i = 0; i < segment->map.fixed.thread_count; i++) {
         struct wbpf_thread_slot *slot = &segment->map.threads[i];
         if (!load_relaxed(&slot->owner))
             continue;
@@ -309,12 +321,12 @@ void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
     *out = (wbpf_counters){.triggers_dropped = load_relaxed(&h->triggers_dropped),
                            .lost_until_ticks = load_relaxed(&h->lost_until)};
     struct census census = census_of(segment->path);
-    for (uint32_t i = 0; i < h->chunk_count; i++) {
+    for (uint32_t i = 0; i < segment->map.fixed.chunk_count; i++) {
         uint64_t owner = load_relaxed(&segment->map.chunks[i].owner);
         out->chunks_owned += owner && process_alive(&segment->map, &census, NULL, owner);
         count_chunk(&segment->map.chunks[i], out);
     }
-    for (uint32_t i = 0; i < h->process_count; i++) {
+    for (uint32_t i = 0; i < segment->map.fixed.process_count; i++) {
         const struct wbpf_process_slot *p = &segment->map.processes[i];
         out->refused += load_relaxed(&p->refused);
         out->truncated += load_relaxed(&p->truncated);
@@ -323,7 +335,7 @@ void wbpf_segment_counters(const wbpf_segment *segment, wbpf_counters *out)
             generation && process_alive(&segment->map, &census, NULL, owner_of(i, generation));
     }
     census_end(&census);
-    for (uint32_t i = 0; i < h->thread_count; i++)
+    for (uint32_t i = 0; i < segment->map.fixed.thread_count; i++)
         out->threads += load_relaxed(&segment->map.threads[i].owner) != 0;
     if (segment->kernel)
         kernel_count(segment, out);

@@ -11,7 +11,8 @@ struct wbpf_segment {
     bool writable, joined;
     struct process process; /* ours, once we need to own chunks */
     uint32_t old_level;
-    struct kernel_chunks *kernel; /* NULL: none in this segment */
+    struct watched_mapping *watched; /* NULL: private memory */
+    struct kernel_chunks *kernel;    /* NULL: none in this segment */
 };
 bool segment_join(wbpf_segment *segment);
 /* A segment in private memory (from mmap, the segment's from here on if all is well), for reading. -EPROTO as

@@ -14,9 +14,9 @@ static int fire(const struct wbpf_trigger_slot *what, const uint8_t (*laterals)[
 {
     struct wbpf_segment_header *h = wbpf_map.header;
     const struct process *self = &wbpf_state->process;
-    for (uint32_t tries = 0; tries < h->trigger_count; tries++) {
+    for (uint32_t tries = 0; tries < wbpf_map.fixed.trigger_count; tries++) {
         struct wbpf_trigger_slot *slot =
-            &wbpf_map.triggers[add_relaxed(&h->trigger_hand, 1) % h->trigger_count];
+            &wbpf_map.triggers[add_relaxed(&h->trigger_hand, 1) % wbpf_map.fixed.trigger_count];
         uint64_t seen = load_relaxed(&slot->state);
         if ((seen & MASK_STATE) != WBPF_TRIGGER_STATE_FREE ||
             !__atomic_compare_exchange_n(&slot->state, &seen, state_of(WBPF_TRIGGER_STATE_CLAIMED, self),
@@ -144,7 +144,7 @@ void wbpf_clear(void)
     if (lo | hi) {
         uint32_t slots = w->chunk ? word_slots(w->word) : 0;
         for (uint32_t i = 0; i < slots; i++) {
-            struct wbpf_directory_slot *slot = directory_at(w->base, wbpf_map.header->chunk_bytes, i);
+            struct wbpf_directory_slot *slot = directory_at(w->base, wbpf_map.fixed.chunk_bytes, i);
             if (slot->type != WBPF_SLOT_RUN_NEW)
                 continue;
             uint64_t id[2];
@@ -157,7 +157,7 @@ void wbpf_clear(void)
             store_relaxed(&w->chunk->cleared_ids, w->chunk->cleared_ids + 1);
         }
         uint64_t position = add_relaxed(&wbpf_map.header->clear_next, 1);
-        struct wbpf_clear_slot *entry = &wbpf_map.clears[position % wbpf_map.header->clear_count];
+        struct wbpf_clear_slot *entry = &wbpf_map.clears[position % wbpf_map.fixed.clear_count];
         store_relaxed(&entry->sequence, 0);
         atomic_thread_fence(memory_order_release);
         store_relaxed(&entry->trace_id_lo, lo);

@@ -24,12 +24,12 @@ static void *take(struct buffer *b, size_t bytes)
 
 int wbpf_watch_create(wbpf_segment *segment, wbpf_watch **out)
 {
-    const struct wbpf_segment_header *h = segment->map.header;
+    const struct wbpf_segment_header *fixed = &segment->map.fixed;
     wbpf_watch *w = calloc(1, sizeof *w);
     if (w) {
         w->segment = segment;
-        w->words = calloc(h->chunk_count, sizeof *w->words);
-        w->copy = malloc(h->chunk_bytes);
+        w->words = calloc(fixed->chunk_count, sizeof *w->words);
+        w->copy = malloc(fixed->chunk_bytes);
         w->capacity = 64;
         w->entries = calloc(w->capacity, sizeof *w->entries);
         w->filter_bits = 15;
@@ -239,10 +239,10 @@ struct use {
 static int parse_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint32_t old_front, bool everything,
                        struct use use)
 {
-    const struct wbpf_segment_header *h = w->segment->map.header;
+    const struct wbpf_segment_header *fixed = &w->segment->map.fixed;
     uint32_t slots = word_slots(word), front = word_front(word), tid = 0;
     for (uint32_t i = 0; i < slots;) {
-        struct wbpf_directory_slot slot = *directory_at(w->copy, h->chunk_bytes, i);
+        struct wbpf_directory_slot slot = *directory_at(w->copy, fixed->chunk_bytes, i);
         uint32_t origin = i, step = slot.type == WBPF_SLOT_RUN_NEW ? 3 : 1, next = i + step;
         if (slot.type == WBPF_SLOT_THREAD) {
             tid = slot.value;
@@ -253,13 +253,13 @@ static int parse_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint32_t ol
             origin = slot.value;
         if (next > slots || origin >= slots || slots - origin < 3)
             break;
-        const struct wbpf_directory_slot *named = directory_at(w->copy, h->chunk_bytes, origin);
+        const struct wbpf_directory_slot *named = directory_at(w->copy, fixed->chunk_bytes, origin);
         if ((slot.type != WBPF_SLOT_RUN && slot.type != WBPF_SLOT_RUN_NEW) ||
             named->type != WBPF_SLOT_RUN_NEW)
             break;
         struct range r = {.from = slot.start, .to = front, .run_from = slot.start};
         if (next < slots)
-            r.to = directory_at(w->copy, h->chunk_bytes, next)->start;
+            r.to = directory_at(w->copy, fixed->chunk_bytes, next)->start;
         uint64_t lo, hi;
         memcpy(&lo, named - 1, 8);
         memcpy(&hi, named - 2, 8);
@@ -290,7 +290,7 @@ static int parse_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, uint32_t ol
 static bool copy_chunk(wbpf_watch *w, uint32_t chunk, uint64_t word, struct use *use)
 {
     const struct mapping *map = &w->segment->map;
-    uint32_t bytes = map->header->chunk_bytes, front = 8 * word_front(word), back = 8 * word_slots(word);
+    uint32_t bytes = map->fixed.chunk_bytes, front = 8 * word_front(word), back = 8 * word_slots(word);
     const uint8_t *data = chunk_data(map, chunk);
     if (front > bytes || back > bytes - front)
         return false;
@@ -314,8 +314,8 @@ static int poll_chunk(wbpf_watch *w, uint32_t chunk)
         w->words[chunk] = word;
         if (word_generation(word) & 1 || !word_front(word))
             return 0;
-        if (8 * word_slots(word) > map->header->chunk_bytes ||
-            !has_hit(w, chunk_data(map, chunk), map->header->chunk_bytes, word_slots(word)))
+        if (8 * word_slots(word) > map->fixed.chunk_bytes ||
+            !has_hit(w, chunk_data(map, chunk), map->fixed.chunk_bytes, word_slots(word)))
             return 0;
         if (copy_chunk(w, chunk, word, &use))
             return parse_chunk(w, chunk, word, old_front, false, use);
@@ -352,12 +352,12 @@ int wbpf_watch_poll(wbpf_watch *w, const wbpf_piece **pieces, size_t *count, uin
     int error = 0;
     empty(w);
     if (w->count > w->removed)
-        for (uint32_t chunk = 0; chunk < h->chunk_count && !error; chunk++)
+        for (uint32_t chunk = 0; chunk < w->segment->map.fixed.chunk_count && !error; chunk++)
             error = poll_chunk(w, chunk);
     if (!error && w->kernel)
         error = kernel_poll(w);
     if (error) { /* read everything again next time: identities make that harmless */
-        memset(w->words, 0, h->chunk_count * sizeof *w->words);
+        memset(w->words, 0, w->segment->map.fixed.chunk_count * sizeof *w->words);
         kernel_cursors_reset(w->kernel);
         return error;
     }
@@ -380,7 +380,7 @@ int wbpf_watch_dump(wbpf_watch *w, uint32_t *cursor, const wbpf_piece **pieces, 
     const struct mapping *map = &w->segment->map;
     int error = 0;
     empty(w);
-    while (*cursor < map->header->chunk_count && !w->pieces.used && !error) {
+    while (*cursor < map->fixed.chunk_count && !w->pieces.used && !error) {
         uint32_t chunk = (*cursor)++;
         if (kernel_is_chunk(w->segment, chunk)) {
             error = kernel_dump(w, chunk);
@@ -406,7 +406,7 @@ static uint32_t flag_chunk(wbpf_watch *w, uint32_t chunk)
     const struct mapping *map = &w->segment->map;
     struct wbpf_chunk_header *c = &map->chunks[chunk];
     uint64_t word = load_acquire(&c->word), newest;
-    uint32_t slots = word_slots(word), bytes = map->header->chunk_bytes, flagged = 0, ids, cleared;
+    uint32_t slots = word_slots(word), bytes = map->fixed.chunk_bytes, flagged = 0, ids, cleared;
     uint8_t *data = chunk_data(map, chunk);
     if (word_generation(word) & 1 || 8 * slots > bytes)
         return 0;
@@ -441,11 +441,11 @@ uint32_t wbpf_segment_clear(wbpf_segment *segment, const uint8_t (*ids)[16], siz
     if (!count || !segment_join(segment) || wbpf_watch_create(segment, &w) != 0)
         return 0;
     if (wbpf_watch_add(w, ids, count) == 0)
-        for (uint32_t chunk = 0; chunk < map->header->chunk_count; chunk++) {
+        for (uint32_t chunk = 0; chunk < map->fixed.chunk_count; chunk++) {
             uint64_t word = load_acquire(&map->chunks[chunk].word);
             if (word_generation(word) & 1 || !word_slots(word) ||
-                8 * word_slots(word) > map->header->chunk_bytes ||
-                !has_hit(w, chunk_data(map, chunk), map->header->chunk_bytes, word_slots(word)) ||
+                8 * word_slots(word) > map->fixed.chunk_bytes ||
+                !has_hit(w, chunk_data(map, chunk), map->fixed.chunk_bytes, word_slots(word)) ||
                 !chunk_own(map, &segment->process, chunk))
                 continue;
             flagged += flag_chunk(w, chunk);

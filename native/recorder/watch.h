@@ -31,8 +31,8 @@ struct wbpf_watch {
 
 static inline uint64_t hash_in(const wbpf_watch *w, uint64_t lo, uint64_t hi)
 {
-    const struct wbpf_segment_header *h = w->segment->map.header;
-    return id_hash(lo, hi, h->hash_key0, h->hash_key1);
+    const struct wbpf_segment_header *fixed = &w->segment->map.fixed;
+    return id_hash(lo, hi, fixed->hash_key0, fixed->hash_key1);
 }
 
 static inline struct entry *find(const wbpf_watch *w, uint64_t hash, uint64_t lo, uint64_t hi)

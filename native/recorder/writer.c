@@ -71,7 +71,7 @@ static int64_t take_chunk(struct writer *w)
         }
     }
     if (chunk < 0)
-        w->retry_ticks = now + wbpf_map.header->ticks_hz / 1000;
+        w->retry_ticks = now + wbpf_map.fixed.ticks_hz / 1000;
     errno = error;
     return chunk;
 }
@@ -86,7 +86,7 @@ static bool get_chunk(struct writer *w, bool spare_too)
     w->chunk = &wbpf_map.chunks[chunk];
     w->base = chunk_data(&wbpf_map, (uint32_t)chunk);
     w->word = w->chunk->word;
-    w->back = w->base + wbpf_map.header->chunk_bytes - 8 * word_slots(w->word);
+    w->back = w->base + wbpf_map.fixed.chunk_bytes - 8 * word_slots(w->word);
     w->ids = w->chunk->ids;
     add_slots(w, (uint64_t[]){slot_of(w, WBPF_SLOT_THREAD, w->tid)}, 1);
     store_release(&w->chunk->word, w->word);
@@ -164,7 +164,7 @@ bool writer_make_room(struct writer *w, uint32_t need, unsigned kind)
 
 size_t writer_longest_payload(void)
 {
-    return wbpf_map.header->chunk_bytes - THREAD_SLOT_BYTES - RUN_NEW_BYTES - RESUME_BYTES - 16;
+    return wbpf_map.fixed.chunk_bytes - THREAD_SLOT_BYTES - RUN_NEW_BYTES - RESUME_BYTES - 16;
 }
 
 void wbpf_event(wbpf_schema schema, unsigned level, const void *payload, size_t bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -278,3 +279,26 @@ def test_a_segment_that_everybody_may_write_is_shown_and_not_used(start: Start) 
     app.trigger(trace_id)
     assert cluster.stored(trace_id).status is Status.COMPLETE
     assert isinstance(app, Application)
+
+
+def test_a_segment_that_is_cut_under_the_agent_ends_alone(start: Start) -> None:
+    cluster = start("a")
+    victim, app = cluster.application("a", "victim"), cluster.application("a")
+    for one in (victim, app):
+        trace_id, _ = one.visit()
+        one.trigger(trace_id)
+        cluster.stored(trace_id)
+    os.truncate(cluster.tree.directory / "a" / "victim.seg", 0)
+
+    def faults() -> list[str]:
+        return list(cluster.tree.status().hosts[0].agent.faults)
+
+    (told,) = cluster.until(lambda: faults(), "the fault")
+    assert "victim.seg" in told
+    for _ in range(3):
+        trace_id, _ = app.visit()
+        app.trigger(trace_id)
+        assert cluster.stored(trace_id).status is Status.COMPLETE
+    assert not cluster.tree.ended()
+    with pytest.raises(json.JSONDecodeError):  # its own application is ended by SIGBUS: docs/operating.md
+        victim.visit()
