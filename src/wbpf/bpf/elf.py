@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
 
@@ -14,35 +15,67 @@ _BPF = 247
 _NO_BITS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section. Args: kind, flags, link, info: as in its header."""
+
+    name: str
+    kind: int
+    flags: int
+    link: int
+    info: int
+    content: bytes
+
+
 def sections(elf: bytes) -> dict[str, bytes]:
     """The contents of an eBPF object's sections, by name.
 
     Raises:
         FormatError: it is no ELF file for eBPF, or is damaged.
     """
+    return {section.name: section.content for section in read_elf(elf) if section.kind}
+
+
+def read_elf(elf: bytes, machine: int | None = _BPF) -> list[Section]:
+    """All sections, by their numbers.
+
+    Args:
+        elf: the file.
+        machine: that it must be for; None for any.
+
+    Raises:
+        FormatError: it is no such ELF file, or is damaged.
+    """
+    what = "eBPF object" if machine == _BPF else "ELF file"
     if not elf.startswith(_IDENT):
         raise FormatError(
-            "not an eBPF object",
+            f"not an {what}",
             "it does not start as a little-endian 64-bit ELF file does",
-            "compile with -target bpfel",
+            "compile with -target bpfel" if machine == _BPF else "",
         )
     try:
-        _, _, machine, _, _, _, table, _, _, _, _, entry_bytes, count, names_index = _HEADER.unpack_from(elf)
-        if machine != _BPF:
+        _, _, found, _, _, _, table, _, _, _, _, entry_bytes, count, names_index = _HEADER.unpack_from(elf)
+        if machine is not None and found != machine:
             raise FormatError(
-                "not an eBPF object", f"it is for machine {machine}", "compile with -target bpfel"
+                "not an eBPF object", f"it is for machine {found}", "compile with -target bpfel"
             )
         if entry_bytes != _SECTION.size or table + count * entry_bytes > len(elf) or names_index >= count:
             raise StructError("its table of sections does not lie inside it")
         headers = [_SECTION.unpack_from(elf, table + i * entry_bytes) for i in range(count)]
         names = _content(elf, headers[names_index])
-        return {
-            names[header[0] : names.index(b"\0", header[0])].decode(errors="replace"): _content(elf, header)
+        return [
+            Section(
+                names[header[0] : names.index(b"\0", header[0])].decode(errors="replace"),
+                header[1],
+                header[2],
+                header[6],
+                header[7],
+                _content(elf, header) if header[1] else b"",
+            )
             for header in headers
-            if header[1]
-        }
+        ]
     except (StructError, ValueError) as error:
-        raise FormatError("the eBPF object is damaged", str(error), "compile it again") from None
+        raise FormatError(f"the {what} is damaged", str(error), "compile it again") from None
 
 
 def strings(content: bytes) -> list[str]:
