@@ -210,7 +210,12 @@ class Coordination:
         host.heard_s, host.heard_unix_ns = self.clock.mono_s(), self.clock.unix_ns()
 
     def pong(self, host: Host, pong: pb.Pong, t3_unix_ns: int) -> None:
-        host.clock.add(self.clock.mono_s(), pong.t0_unix_ns, pong.t1_unix_ns, pong.t2_unix_ns, t3_unix_ns)
+        now, first = self.clock.mono_s(), not len(host.clock)
+        host.clock.add(now, pong.t0_unix_ns, pong.t1_unix_ns, pong.t2_unix_ns, t3_unix_ns)
+        if first:
+            for gather in list(self._open.values()):
+                if host.host_id in gather.parts:
+                    self._review(gather, now)
 
     # ---- triggers ------------------------------------------------------------------------------------------
 

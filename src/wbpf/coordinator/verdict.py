@@ -40,6 +40,8 @@ def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
     for part in gather.parts.values():
         if part.guessed and not part.answered:
             continue
+        if part.records and _is_being_compared(hosts.get(part.host_id), now_s):
+            return Waiting.PEERS
         if not part.answered or (not part.delivered and not is_promised(part, hosts, now_s)):
             host = hosts.get(part.host_id)
             if host is not None and host.reachable(now_s):
@@ -83,6 +85,11 @@ def needs_of(gather: Gather, hosts: Hosts, now_s: float) -> Needs:
         for part in gather.parts.values()
         if not part.delivered and is_promised(part, hosts, now_s)
     }
+
+
+def _is_being_compared(host: Host | None, now_s: float) -> bool:
+    """Has the host only just come, so that its clock is not known yet?"""
+    return host is not None and host.reachable(now_s) and host.offset(now_s) is None
 
 
 def _is_missed(gather: Gather, edge: int, hosts: Hosts, now_s: float) -> bool:

@@ -308,6 +308,24 @@ def test_what_comes_after_the_end_still_gets_in(cluster: Cluster) -> None:
     assert cluster.pieces[TRACE] == cluster.truth(TRACE)
 
 
+def test_a_host_that_has_only_just_come_is_concluded_when_its_clock_is_known(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = cluster.hosts["a"]
+    start = visit(a, TRACE, 1)
+    monkeypatch.setattr(HostDouble, "ping", lambda host: None)
+    a.kill_agent()
+    a.start_agent()
+    a.connect()
+    cluster.fire(a, TRACE, start)
+    cluster.settle(1)
+    assert TRACE not in cluster.stored and a.host is not None
+    now, there = cluster.unix_ns(), a.unix_ns()
+    cluster.coordination.pong(a.host, pb.Pong(t0_unix_ns=now, t1_unix_ns=there, t2_unix_ns=there), now + 1000)
+    cluster.settle(0.1)
+    assert cluster.stored[TRACE].status is Status.COMPLETE
+
+
 def test_a_dump_asks_every_host(cluster: Cluster) -> None:
     visit(cluster.hosts["b"], TRACE, 1)
     (gather,) = cluster.coordination.dump([TRACE])
