@@ -25,6 +25,10 @@ test: setup ## all tests but the slow ones; the C tests of native/tests are amon
 test-all: setup ## all tests
 	@$(PY) -m pytest
 
+.PHONY: fuzz
+fuzz: setup ## hostile segments, records or peers: make fuzz TARGET=peers SECONDS=900 (segment, records, peers)
+	$(PY) -m tests.fuzz.$(or $(TARGET),segment) $(or $(SECONDS),60) $(FIRST)
+
 .PHONY: lint
 lint: setup ## style, types, formatting of C, who imports whom, stale generated files
 	.venv/bin/ruff check

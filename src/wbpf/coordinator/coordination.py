@@ -16,6 +16,7 @@ from wbpf.coordinator.admission import CONTROL_S, Admission
 from wbpf.coordinator.forecast import Forecast
 from wbpf.coordinator.gather import LATERALS_MOST, Gather, Group, Needs, Part, StandIn, TriggerFacts
 from wbpf.coordinator.hosts import Host, Hosts
+from wbpf.coordinator.offset import TIME_MOST_NS
 from wbpf.coordinator.outbox import Outbox
 from wbpf.coordinator.spec import CoordinatorSpec
 from wbpf.coordinator.verdict import Waiting
@@ -239,7 +240,8 @@ class Coordination:
         now = self.clock.mono_s()
         gather = self._by_trace.get(trace_id)
         offset = host.offset(now)
-        fired_unix_ns = fire.fired_unix_ns + (offset.offset_ns if offset else 0)
+        told_unix_ns = fire.fired_unix_ns + (offset.offset_ns if offset else 0)
+        fired_unix_ns = min(max(told_unix_ns, 0), TIME_MOST_NS)
         trigger = TriggerFacts(clip(fire.trigger)[:63] or "?", fire.value, host.name, fired_unix_ns)
         if gather is None:
             weight = fire.weight if 0 < fire.weight < 1e6 else 1.0

@@ -11,6 +11,8 @@ DRIFT_PPM = 200
 SAMPLES = 32
 #: Of the samples before those the best of each `SAMPLES` is kept: for traces that began long ago.
 OLD_SAMPLES = 32
+#: Later times do not fit the wire: only a liar tells them.
+TIME_MOST_NS = (1 << 63) - 1
 #: For what began since then the best sample for now does as well.
 RECENT_S = 1.0
 
@@ -41,7 +43,7 @@ class OffsetEstimate:
             False if the times are impossible; the sample is then not used.
         """
         round_trip_ns = (t3_ns - t0_ns) - (t2_ns - t1_ns)
-        if t3_ns < t0_ns or t2_ns < t1_ns or round_trip_ns < 0:
+        if t3_ns < t0_ns or t2_ns < t1_ns or round_trip_ns < 0 or t2_ns > TIME_MOST_NS:
             return False
         # The clocks drift during the exchange too.
         drift_ns = (t3_ns - t0_ns) * DRIFT_PPM // 1_000_000

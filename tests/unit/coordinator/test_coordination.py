@@ -559,3 +559,13 @@ def test_who_was_asked_on_a_guess_is_not_waited_for(cluster: Cluster) -> None:
     visit(b, THIRD, 5, 12, a)
     cluster.settle(1)
     assert cluster.stored[THIRD].status is Status.COMPLETE
+
+
+@pytest.mark.parametrize("fired_unix_ns", [0, 1, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_time_of_firing_that_is_a_lie_can_still_be_told(cluster: Cluster, fired_unix_ns: int) -> None:
+    liar = cluster.hosts["c"]
+    assert liar.host is not None
+    visit(liar, TRACE, 1)
+    cluster.coordination.fire(liar.host, pb.Fire(fire_id=9, trace_id=TRACE, fired_unix_ns=fired_unix_ns))
+    cluster.settle(15)
+    assert 0 <= cluster.stored[TRACE].fired_unix_ns < 1 << 63

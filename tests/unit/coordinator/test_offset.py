@@ -81,3 +81,11 @@ def test_impossible_times_are_not_used() -> None:
     assert not estimate.add(0, 0, 100, 50, 200)  # sent back before it came
     assert not estimate.add(0, 0, 0, 500, 200)  # longer there than away
     assert estimate.best(0) is None
+
+
+def test_times_that_do_not_fit_the_wire_are_no_sample() -> None:
+    estimate = OffsetEstimate()
+    assert not estimate.add(1.0, 10**9, (1 << 64) - 2, (1 << 64) - 1, 10**9 + 5)
+    assert estimate.add(1.0, 10**9, (1 << 63) - 2, (1 << 63) - 1, 10**9 + 5)
+    best = estimate.best(1.0)
+    assert best is not None and abs(best.offset_ns) < 1 << 63

@@ -43,8 +43,8 @@ class Authority:
         )
         return cls(folder)
 
-    def issue(self, name: str, *names: str) -> TlsSpec:
-        """A certificate for one name and more."""
+    def issue(self, name: str, *names: str, days: int = 2) -> TlsSpec:
+        """A certificate for one name and more; with days below 0, one that has expired."""
         stem = name.replace("*", "star")
         _openssl(
             self.folder,
@@ -77,7 +77,7 @@ class Authority:
             "-out",
             f"{stem}.pem",
             "-days",
-            "2",
+            str(days),
             "-extfile",
             extension.name,
         )

@@ -75,6 +75,17 @@ def test_strangers_and_the_nameless_get_no_answer(tmp_path: Path) -> None:
         asyncio.run(ask(None, server))
 
 
+def test_expired_certificates_and_those_of_another_host_get_no_answer(tmp_path: Path) -> None:
+    ours = Authority.create(tmp_path / "ours")
+    server, elsewhere = ours.issue("daemons"), ours.issue("elsewhere")
+    expired = ours.issue("late", "daemons", days=-1)
+    for serves, asks in ((server, expired), (expired, server), (elsewhere, server)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            asyncio.run(ask(serves, asks))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert set(asyncio.run(ask(server, elsewhere))) == {"elsewhere"}
+
+
 def test_who_may_speak_for_whom() -> None:
     assert may_speak_for(None, "any")
     assert may_speak_for(["x", "node-1"], "node-1")

@@ -1,0 +1,28 @@
+"""Each fuzz target for a moment; for longer: `make fuzz TARGET=peers SECONDS=900`."""
+
+from __future__ import annotations
+
+from tests.fuzz import peers, records, segment
+from tests.fuzz.running import fuzz
+
+#: Cases that a target once failed at, run again first; each target begins behind them.
+FIRST = 1
+
+
+def test_segments() -> None:
+    assert "opened" in segment.fuzz(4, str(FIRST))
+
+
+def test_records() -> None:
+    cases, told = fuzz(records.one_case, 4, FIRST)
+    assert cases > 5
+    assert told["trace"] and told["otlp"] and told["run refused"] and told["delivery refused"]
+
+
+def test_peers() -> None:
+    cases, told = fuzz(peers.one_case, 4, FIRST)
+    assert cases > 5
+    for sort in ("to coordinator", "to agent", "to collector"):
+        assert told[f"{sort} damaged"]
+        assert told[f"{sort} refused"]
+    assert told["concluded"]
