@@ -29,46 +29,125 @@ const char *wbpf_libbpf_version(void);
 typedef struct wbpf_object wbpf_object;
 typedef struct wbpf_link wbpf_link;
 
+typedef struct wbpf_open_spec {
+    const char *name;
+    const char *btf_path; /* of the kernel's BTF; NULL: /sys/kernel/btf/vmlinux */
+    const char *pin_root; /* a folder in a bpffs for maps that say LIBBPF_PIN_BY_NAME; NULL: /sys/fs/bpf */
+} wbpf_open_spec;
+
 typedef struct wbpf_program_info {
     const char *name, *section;
-    uint32_t type; /* enum bpf_prog_type */
-    int fd;        /* < 0: not loaded */
+    uint32_t type, attach_type; /* enum bpf_prog_type, enum bpf_attach_type */
+    int fd;                     /* < 0: not loaded */
+    bool autoload;
 } wbpf_program_info;
 
 typedef struct wbpf_map_info {
     const char *name;
     uint32_t type, key_bytes, value_bytes, entries; /* type: enum bpf_map_type */
+    uint32_t flags, key_type, value_type;           /* types of the object's BTF; 0: void */
     int fd;                                         /* < 0: not made */
 } wbpf_map_info;
 
-/* `elf` is copied. `btf_path`: of the kernel's BTF, NULL for /sys/kernel/btf/vmlinux. */
-WBPF_OPTIONAL int wbpf_object_open(const void *elf, size_t bytes, const char *name, const char *btf_path,
+/* `elf` is copied. */
+WBPF_OPTIONAL int wbpf_object_open(const void *elf, size_t bytes, const wbpf_open_spec *spec,
                                    wbpf_object **out);
 WBPF_OPTIONAL void wbpf_object_close(wbpf_object *object);
 /* What libbpf and the verifier said about the last call that failed. */
 WBPF_OPTIONAL const char *wbpf_object_log(const wbpf_object *object);
 /* The same of the last wbpf_object_open() of this thread. */
 WBPF_OPTIONAL const char *wbpf_open_log(void);
-/* Give a variable in .rodata, .data or .bss its value, before loading. -ENOENT: no such variable; -EINVAL: of
- * another size. */
-WBPF_OPTIONAL int wbpf_object_set(wbpf_object *object, const char *variable, const void *value, size_t bytes);
-/* Before loading; 0: leave as it is. */
+/* As strerror(), also for libbpf's own errors. */
+WBPF_OPTIONAL void wbpf_libbpf_strerror(int error, char *text, size_t room);
+
+/* Before loading. -ENOENT: there is no such program or map; sizes: 0 leaves it as it is. */
+WBPF_OPTIONAL int wbpf_object_autoload(wbpf_object *object, const char *program, bool on);
+/* The function of the kernel, or of the program `other_fd` (else 0), that a program with BTF is for. */
+WBPF_OPTIONAL int wbpf_object_aim(wbpf_object *object, const char *program, const char *function,
+                                  int other_fd);
 WBPF_OPTIONAL int wbpf_object_resize_map(wbpf_object *object, const char *map, uint32_t value_bytes,
                                          uint32_t entries);
-/* Before loading: no program that runs uses this map. */
+WBPF_OPTIONAL int wbpf_object_flag_map(wbpf_object *object, const char *map, uint32_t flags);
+/* No program that runs uses this map. */
 WBPF_OPTIONAL int wbpf_object_drop_map(wbpf_object *object, const char *map);
+/* Take a map that is there for the object's own; its kind, sizes and flags have to be the same. */
+WBPF_OPTIONAL int wbpf_object_reuse_map(wbpf_object *object, const char *map, int fd);
 WBPF_OPTIONAL int wbpf_object_load(wbpf_object *object);
+
 /* -ENOENT behind the last. */
 WBPF_OPTIONAL int wbpf_object_program(const wbpf_object *object, uint32_t index, wbpf_program_info *out);
 WBPF_OPTIONAL int wbpf_object_map(const wbpf_object *object, uint32_t index, wbpf_map_info *out);
-/* As its section says. */
-WBPF_OPTIONAL int wbpf_object_attach(wbpf_object *object, const char *program, wbpf_link **out);
-/* A program of type perf_event to a clock that ticks every `period_ns` of a CPU's time. */
-WBPF_OPTIONAL int wbpf_object_attach_clock(wbpf_object *object, const char *program, uint64_t period_ns,
-                                           uint32_t cpu, wbpf_link **out);
+
+/* ---- variables.c: global variables, in .rodata, .data and .bss ---- */
+
+typedef struct wbpf_variable_info {
+    const char *name, *section;
+    uint32_t offset, bytes;
+    char kind; /* of its type: 'u', 'i', 'b' (bool), 'f', 'c' (char[]), or 'o' for anything else */
+} wbpf_variable_info;
+
+WBPF_OPTIONAL int wbpf_object_variable(const wbpf_object *object, uint32_t index, wbpf_variable_info *out);
+/* -ENOENT: no such variable; -EINVAL: of another size; -EROFS: constant, and the object is loaded. Once it is
+ * loaded, programs share the variable's memory. */
+WBPF_OPTIONAL int wbpf_object_set(wbpf_object *object, const char *variable, const void *value, size_t bytes);
+WBPF_OPTIONAL int wbpf_object_get(wbpf_object *object, const char *variable, void *value, size_t bytes);
+
+/* ---- attach.c: links; a program is detached when its link is destroyed, and when this process ends ---- */
+
+enum wbpf_place_kind {
+    WBPF_PLACE_SECTION,        /* as the section says */
+    WBPF_PLACE_RAW_TRACEPOINT, /* name */
+    WBPF_PLACE_TRACE,          /* tp_btf, fentry, fexit, fmod_ret, lsm: the function was chosen at loading */
+    WBPF_PLACE_FREPLACE,       /* fd of another program, name of its function */
+    WBPF_PLACE_KPROBE,         /* name, offset, is_return */
+    WBPF_PLACE_KPROBE_MULTI,   /* name: a glob; is_return */
+    WBPF_PLACE_KSYSCALL,       /* name, is_return */
+    WBPF_PLACE_UPROBE,         /* path, name (may be NULL), offset, pid, is_return */
+    WBPF_PLACE_USDT,           /* path, provider, name, pid */
+    WBPF_PLACE_PERF_EVENT,     /* fd of an event, which the link takes over */
+    WBPF_PLACE_LINK,    /* fd or interface index, attach_type, flags: XDP, tcx, cgroups, network namespaces */
+    WBPF_PLACE_ITER,    /* iter, or none */
+    WBPF_PLACE_SOCKMAP, /* fd of a map, attach_type */
+    WBPF_PLACE_SOCKET,  /* fd of a socket, which the link duplicates; flags: the SO_ATTACH_ option */
+    WBPF_PLACE_TC,      /* interface index in fd, flags: BPF_TC_INGRESS or _EGRESS; kernels before 6.6 */
+};
+
+typedef struct wbpf_place {
+    enum wbpf_place_kind kind;
+    const char *path, *provider, *name;
+    uint64_t offset, cookie;
+    int pid; /* -1: every process */
+    int fd;
+    uint32_t attach_type, flags;
+    bool is_return;
+    struct {
+        int map_fd, cgroup_fd; /* 0: none */
+        uint32_t pid;
+    } iter;
+} wbpf_place;
+
+/* Where the kernel keeps no link, so that what a process attached stays when it is killed. */
+typedef struct wbpf_tc_filter {
+    int ifindex;
+    uint32_t direction, handle, priority, program_id;
+} wbpf_tc_filter;
+
+WBPF_OPTIONAL int wbpf_object_attach(wbpf_object *object, const char *program, const wbpf_place *place,
+                                     wbpf_link **out);
+/* The operations of a map of kind struct_ops. *survives: the kernel (before 6.4) leaves them registered when
+ * this process is killed. */
+WBPF_OPTIONAL int wbpf_object_attach_struct_ops(wbpf_object *object, const char *map, wbpf_link **out,
+                                                bool *survives);
 WBPF_OPTIONAL void wbpf_link_destroy(wbpf_link *link);
+/* -1: it has none. */
+WBPF_OPTIONAL int wbpf_link_fd(const wbpf_link *link);
+/* What a link of kind WBPF_PLACE_TC has made; false: it is of another kind. */
+WBPF_OPTIONAL bool wbpf_link_tc_filter(const wbpf_link *link, wbpf_tc_filter *out);
+/* Remove such a filter of a process that is gone. -ENOENT: it is gone, or another program's. */
+WBPF_OPTIONAL int wbpf_tc_filter_remove(const wbpf_tc_filter *filter);
 /* May programs of a type call a helper? 1 yes, 0 no, negative: could not tell. */
 WBPF_OPTIONAL int wbpf_probe_helper(uint32_t program_type, uint32_t helper);
+WBPF_OPTIONAL int wbpf_probe_program(uint32_t program_type);
 
 /* ---- bpf_syscall.c: maps, by descriptor. Sizes are the caller's to check; flags: BPF_NOEXIST and the like
  * ---- */
@@ -175,6 +254,18 @@ int wbpf_user_ring_open(int map_fd, wbpf_user_ring **out);
 void wbpf_user_ring_close(wbpf_user_ring *ring);
 /* -ENOSPC: the program has not taken enough yet; -E2BIG: it never fits. */
 int wbpf_user_ring_submit(wbpf_user_ring *ring, const void *data, uint32_t bytes);
+
+/* ---- files.c ---- */
+
+int wbpf_pin(int fd, const char *path);
+/* A descriptor of what is pinned there. */
+int wbpf_pinned(const char *path);
+/* A descriptor of an iterator's output, to be read until its end. */
+int wbpf_iter_open(int link_fd);
+/* The folder of tracefs; without a mounted one, a mount of one's own that nobody else sees. */
+int wbpf_tracefs_open(void);
+/* An event of one processor (-1: any) or process (-1: every). */
+int wbpf_perf_event_open(uint32_t type, uint64_t config, uint64_t frequency_hz, int pid, int cpu);
 
 /* ---- probes.c ---- */
 
