@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from struct import pack
 from tempfile import TemporaryDirectory
 
 import wbpf
@@ -42,7 +43,7 @@ class Events:
         """Nanoseconds an event, over so many runs of a program."""
         spent_ns = 0
         for _ in range(runs):
-            spent_ns += self._probe.programs[program].run(self._number)
+            spent_ns += self._probe.programs[program].test_run(context=pack("<Q", self._number)).result
             self._number += COUNT * WORDS
         self.appended[program] += runs * COUNT
         if program.startswith("ringbuf"):

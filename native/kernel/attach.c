@@ -219,8 +219,6 @@ static struct bpf_link *attach_by_libbpf(const struct bpf_program *program, cons
     switch (place->kind) {
     case WBPF_PLACE_TRACE:
         return attach_trace(program, place);
-    case WBPF_PLACE_FREPLACE:
-        return lib->bpf_program__attach_freplace(program, place->fd, place->name);
     case WBPF_PLACE_KPROBE:
         return lib->bpf_program__attach_kprobe_opts(program, place->name, &kprobe);
     case WBPF_PLACE_KPROBE_MULTI:
@@ -281,33 +279,33 @@ int wbpf_object_attach(wbpf_object *object, const char *name, const wbpf_place *
     return 0;
 }
 
-int wbpf_object_attach_struct_ops(wbpf_object *object, const char *name, wbpf_link **out, bool *survives)
+int wbpf_object_attach_struct_ops(wbpf_object *object, const char *name, wbpf_link **out)
 {
     const struct libbpf *lib = libbpf();
     struct bpf_map *map = lib->bpf_object__find_map_by_name(object->bpf, name);
-    wbpf_link *link = map ? calloc(1, sizeof *link) : NULL;
+    if (!map)
+        return -ENOENT;
+    if (!(lib->bpf_map__map_flags(map) & MAP_FLAG_LINK))
+        return -EOPNOTSUPP;
+    wbpf_link *link = calloc(1, sizeof *link);
     if (!link)
-        return map ? -ENOMEM : -ENOENT;
-    link->fd = -1;
+        return -ENOMEM;
     libbpf_listen(&object->log);
-    link->bpf = lib->bpf_map__attach_struct_ops(map);
-    int error = link->bpf ? 0 : -errno;
+    struct bpf_link *prepared = lib->bpf_map__attach_struct_ops(map);
+    int error = prepared ? 0 : -errno;
     libbpf_listen(NULL);
-    *survives = !(lib->bpf_map__map_flags(map) & MAP_FLAG_LINK);
-    if (!error && !*survives) { /* libbpf has prepared them: a link makes them known */
+    if (!error) { /* of a map with that flag libbpf only fills in the operations: a link makes them known */
         union bpf_attr attr = {
             .link_create = {.prog_fd = (uint32_t)lib->bpf_map__fd(map), .attach_type = ATTACH_STRUCT_OPS}};
-        lib->bpf_link__disconnect(link->bpf);
-        lib->bpf_link__destroy(link->bpf);
-        link->bpf = NULL;
+        lib->bpf_link__disconnect(prepared);
+        lib->bpf_link__destroy(prepared);
         error = create_link(&attr, link);
     }
-    if (error) {
+    if (error)
         free(link);
-        return error;
-    }
-    *out = link;
-    return 0;
+    else
+        *out = link;
+    return error;
 }
 
 void wbpf_link_destroy(wbpf_link *link)

@@ -97,8 +97,7 @@ WBPF_OPTIONAL int wbpf_object_get(wbpf_object *object, const char *variable, voi
 enum wbpf_place_kind {
     WBPF_PLACE_SECTION,        /* as the section says */
     WBPF_PLACE_RAW_TRACEPOINT, /* name */
-    WBPF_PLACE_TRACE,          /* tp_btf, fentry, fexit, fmod_ret, lsm: the function was chosen at loading */
-    WBPF_PLACE_FREPLACE,       /* fd of another program, name of its function */
+    WBPF_PLACE_TRACE,          /* tp_btf, fentry, fexit, fmod_ret, freplace, lsm: chosen at loading */
     WBPF_PLACE_KPROBE,         /* name, offset, is_return */
     WBPF_PLACE_KPROBE_MULTI,   /* name: a glob; is_return */
     WBPF_PLACE_KSYSCALL,       /* name, is_return */
@@ -134,10 +133,9 @@ typedef struct wbpf_tc_filter {
 
 WBPF_OPTIONAL int wbpf_object_attach(wbpf_object *object, const char *program, const wbpf_place *place,
                                      wbpf_link **out);
-/* The operations of a map of kind struct_ops. *survives: the kernel (before 6.4) leaves them registered when
- * this process is killed. */
-WBPF_OPTIONAL int wbpf_object_attach_struct_ops(wbpf_object *object, const char *map, wbpf_link **out,
-                                                bool *survives);
+/* Make the operations of a map of kind struct_ops known. -EOPNOTSUPP: it was not made with BPF_F_LINK (kernel
+ * 6.4), without which they would outlive this process. */
+WBPF_OPTIONAL int wbpf_object_attach_struct_ops(wbpf_object *object, const char *map, wbpf_link **out);
 WBPF_OPTIONAL void wbpf_link_destroy(wbpf_link *link);
 /* -1: it has none. */
 WBPF_OPTIONAL int wbpf_link_fd(const wbpf_link *link);

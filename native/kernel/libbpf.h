@@ -35,8 +35,6 @@
     each(bpf_program__attach_usdt);                                                                          \
     each(bpf_program__attach_trace_opts);                                                                    \
     each(bpf_program__attach_lsm);                                                                           \
-    each(bpf_program__attach_freplace);                                                                      \
-    each(bpf_program__attach_raw_tracepoint);                                                                \
     each(bpf_link__destroy);                                                                                 \
     each(bpf_link__disconnect);                                                                              \
     each(bpf_link__fd);                                                                                      \
@@ -55,7 +53,6 @@
     each(bpf_map__set_max_entries);                                                                          \
     each(bpf_map__set_autocreate);                                                                           \
     each(bpf_map__reuse_fd);                                                                                 \
-    each(bpf_map__set_pin_path);                                                                             \
     each(bpf_map__initial_value);                                                                            \
     each(libbpf_probe_bpf_helper);                                                                           \
     each(libbpf_probe_bpf_prog_type);                                                                        \

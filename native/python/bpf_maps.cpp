@@ -123,6 +123,13 @@ void bind_bpf_maps(nb::module_ &m)
         },
         "fd"_a, "key"_a.none(), "value"_a, "flags"_a = 0);
     m.def(
+        "bpf_map_contains",
+        [](int fd, nb::bytes value) {
+            std::string asked(value.c_str(), value.size());
+            return wbpf_map_lookup(fd, nullptr, asked.data(), 0);
+        },
+        "fd"_a, "value"_a);
+    m.def(
         "bpf_map_delete", [](int fd, nb::bytes key) { return wbpf_map_delete(fd, key.c_str()); }, "fd"_a,
         "key"_a);
     m.def("bpf_map_read_batch", &map_read_batch, "fd"_a, "cursor"_a.none(), "key_bytes"_a, "value_bytes"_a,

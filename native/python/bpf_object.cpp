@@ -167,10 +167,8 @@ class BpfObject : public Owned<wbpf_object, wbpf_object_close>
     nb::tuple attach_struct_ops(const std::string &map)
     {
         wbpf_link *link = nullptr;
-        bool survives = false;
-        int error = wbpf_object_attach_struct_ops(get(), map.c_str(), &link, &survives);
-        nb::tuple result = made<BpfLink>(error, link);
-        return nb::make_tuple(result[0], error, survives);
+        int error = wbpf_object_attach_struct_ops(get(), map.c_str(), &link);
+        return made<BpfLink>(error, link);
     }
 
   private:
@@ -238,7 +236,7 @@ void bind_bpf_object(nb::module_ &m)
                 "-1, attach_type: int = 0, flags: int = 0, is_return: bool = False, iter_map_fd: int = 0, "
                 "iter_cgroup_fd: int = 0, iter_pid: int = 0) -> tuple[BpfLink | None, int]"))
         .def("attach_struct_ops", &BpfObject::attach_struct_ops, "map"_a,
-             nb::sig("def attach_struct_ops(self, map: str) -> tuple[BpfLink | None, int, bool]"));
+             nb::sig("def attach_struct_ops(self, map: str) -> tuple[BpfLink | None, int]"));
     m.def("bpf_probe_helper", &probe_helper, "program_type"_a, "helper"_a);
     m.def("bpf_probe_program", &probe_program, "program_type"_a);
 }

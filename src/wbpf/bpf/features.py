@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from wbpf import _native
 
-_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+_CAPABILITIES = {
+    "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
 _RAW_TRACEPOINT, _TASK_STORAGE_GET = 17, 156
 _MAP_ARRAY, _MMAPABLE = 2, 1 << 10
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
@@ -54,24 +62,30 @@ def have_libbpf() -> Answer:
     return Answer("libbpf", Have.NO, text, hint)
 
 
-def have_privileges(status: str | None = None) -> Answer:
-    """Whether this process may load tracing programs.
+def have_capabilities(names: Iterable[str], status: str | None = None) -> Answer:
+    """Whether this process has all of some capabilities; CAP_SYS_ADMIN stands for any of them.
 
     Args:
+        names: such as `CAP_BPF`.
         status: text of a /proc/PID/status; None for this process's own.
     """
-    what = "the right to load eBPF programs"
+    names = list(names)
+    what = f"the right to load eBPF programs ({' and '.join(names)})"
     text = Path("/proc/self/status").read_text() if status is None else status
     line = next((line for line in text.splitlines() if line.startswith("CapEff:")), None)
     if line is None:
         return Answer(what, Have.UNKNOWN, "the process's capabilities can't be read")
     held = int(line.split()[1], 16)
-    wanted = {"CAP_BPF": _CAP_BPF, "CAP_PERFMON": _CAP_PERFMON}
-    missing = [name for name, bit in wanted.items() if not held >> bit & 1]
-    if not missing or held >> _CAP_SYS_ADMIN & 1:
-        return Answer(what, Have.YES, "CAP_SYS_ADMIN" if missing else "CAP_BPF and CAP_PERFMON")
+    missing = [name for name in names if not held >> _CAPABILITIES[name] & 1]
+    if not missing or held >> _CAPABILITIES["CAP_SYS_ADMIN"] & 1:
+        return Answer(what, Have.YES, "CAP_SYS_ADMIN" if missing else " and ".join(names))
     why = " and ".join(missing) + (" is missing" if len(missing) == 1 else " are missing")
     return Answer(what, Have.NO, why, "run as root, or grant it: `setcap`, or AmbientCapabilities of systemd")
+
+
+def have_privileges(status: str | None = None) -> Answer:
+    """Whether this process may load tracing programs."""
+    return have_capabilities(("CAP_BPF", "CAP_PERFMON"), status)
 
 
 def have_kernel_btf(path: str | os.PathLike[str] = "/sys/kernel/btf/vmlinux") -> Answer:

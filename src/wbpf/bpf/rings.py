@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from wbpf import _native
+from wbpf.bpf.diagnosis import demand
 from wbpf.bpf.features import (
     Have,
     have_bpffs,
@@ -23,7 +24,7 @@ from wbpf.bpf.features import (
     have_mmapable_arrays,
     have_task_storage,
 )
-from wbpf.bpf.kernel import Object, demand
+from wbpf.bpf.kernel import Object
 from wbpf.envvars import DIR, HOST
 from wbpf.errors import AccessError, BpfError, ConfigError, SegmentError, WbpfError
 from wbpf.records import Schema

@@ -65,7 +65,7 @@ def test_the_clock_interrupts_a_program(
         with KernelRings(probe, "clock") as rings:
             probe.programs["outer"].attach()
             try:
-                probe.programs["clock"].attach_clock(50_000)
+                probe.programs["clock"].attach("cpu-clock@20000")
             except BpfError as error:
                 pytest.skip(f"needs perf events on a clock: {error.why}")
             traced = subject()

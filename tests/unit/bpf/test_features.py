@@ -7,8 +7,8 @@ import pytest
 
 from wbpf import _native
 from wbpf.bpf import features
+from wbpf.bpf.diagnosis import demand
 from wbpf.bpf.features import Have
-from wbpf.bpf.kernel import demand, reason_of
 from wbpf.errors import BpfError
 
 
@@ -71,21 +71,3 @@ def test_what_is_missing_is_raised_with_what_to_try() -> None:
     with pytest.raises(BpfError) as caught:
         demand(missing, "it can't be done")
     assert str(caught.value) == "it can't be done: needs a thing: there is none\n  try: make one"
-
-
-VERIFIER = """libbpf: prog 'f': BPF program load failed: Permission denied
-libbpf: prog 'f': -- BEGIN PROG LOAD LOG --
-0: R1=ctx() R10=fp0
-; return *(int *)ctx[0]; @ wild.bpf.c:6
-1: (61) r0 = *(u32 *)(r1 +0)
-R1 invalid mem access 'scalar'
-processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
--- END PROG LOAD LOG --
-libbpf: prog 'f': failed to load: -13
-"""
-
-
-def test_the_line_that_matters() -> None:
-    assert reason_of(VERIFIER) == "R1 invalid mem access 'scalar'"
-    assert reason_of("libbpf: elf: no such thing\nlibbpf: giving up\n") == "elf: no such thing"
-    assert reason_of("") == ""

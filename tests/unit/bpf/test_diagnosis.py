@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from wbpf.bpf import diagnosis
+from wbpf.bpf.diagnosis import Rejection, explain, parse_rejection, reason_of
+from wbpf.bpf.features import Answer, Have
+from wbpf.bpf.nearest import hint, nearest
+from wbpf.errors import AccessError, BpfError
+
+VERIFIER = """libbpf: prog 'f': BPF program load failed: Permission denied
+libbpf: prog 'f': -- BEGIN PROG LOAD LOG --
+0: R1=ctx() R10=fp0
+; return *(int *)ctx[0]; @ wild.bpf.c:6
+1: (61) r0 = *(u32 *)(r1 +0)
+R1 invalid mem access 'scalar'
+processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+-- END PROG LOAD LOG --
+libbpf: prog 'f': failed to load: -13
+"""
+
+
+def test_a_rejection_with_its_line() -> None:
+    assert parse_rejection(VERIFIER) == Rejection(
+        "R1 invalid mem access 'scalar'", "return *(int *)ctx[0];", "wild.bpf.c:6", 1
+    )
+    assert reason_of(VERIFIER) == "R1 invalid mem access 'scalar', at `return *(int *)ctx[0];` (wild.bpf.c:6)"
+
+
+def test_older_kernels_tell_the_line_but_not_where_it_stands() -> None:
+    log = VERIFIER.replace(" @ wild.bpf.c:6", "")
+    assert reason_of(log) == "R1 invalid mem access 'scalar', at `return *(int *)ctx[0];`"
+
+
+def test_without_line_information_the_instruction_is_named() -> None:
+    log = "".join(line for line in VERIFIER.splitlines(True) if not line.startswith(";"))
+    assert reason_of(log) == "R1 invalid mem access 'scalar', at instruction 1"
+
+
+def test_what_libbpf_found_wrong() -> None:
+    assert reason_of("libbpf: elf: no such thing\nlibbpf: giving up\n") == "elf: no such thing"
+    assert reason_of("libbpf: failed to load object 'x'\nlibbpf: map 'm': bad\n") == "map 'm': bad"
+    assert reason_of("") == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "log", "why", "hint"),
+    [
+        (
+            -errno.ESRCH,
+            "libbpf: prog 'f': failed to find kernel BTF type ID of 'do_unlinkta': -3\n",
+            "the kernel has no function or tracepoint 'do_unlinkta' that can be attached to",
+            "did you mean 'do_unlinkat'?",
+        ),
+        (
+            -errno.EINVAL,
+            VERIFIER.replace("R1 invalid mem access 'scalar'", "invalid func unknown#212"),
+            "this kernel has no helper unknown#212 for programs of this kind",
+            "use a newer kernel, or leave the program out: autoload = False",
+        ),
+        (
+            -errno.EINVAL,
+            "libbpf: map 'ring': failed to create: Invalid argument(-22)\n",
+            "map 'ring' can't be made: Invalid argument(-22)",
+            "the kernel may be too old for its kind or flags: `wbpf check` tells",
+        ),
+        (
+            -errno.E2BIG,
+            "",
+            "it is too complex for the verifier",
+            "bound its loops, or split it by tail calls",
+        ),
+        (-errno.EINVAL, "", "Invalid argument", ""),
+        (-4003, "", "Endian mismatch", ""),
+    ],
+)
+def test_explanations(monkeypatch: pytest.MonkeyPatch, error: int, log: str, why: str, hint: str) -> None:
+    monkeypatch.setattr(diagnosis, "kernel_functions", lambda: {"do_unlinkat", "do_rmdir"})
+    explained = explain("it can't be done", error, log)
+    assert isinstance(explained, BpfError)
+    assert (explained.why, explained.hint, explained.log) == (why, hint, log)
+
+
+def test_missing_capabilities_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def have(names: tuple[str, ...]) -> Answer:
+        asked.append(tuple(names))
+        return Answer("a right", Have.NO, "CAP_NET_ADMIN is missing", "run as root")
+
+    monkeypatch.setattr(diagnosis, "have_capabilities", have)
+    explained = explain("it can't be done", -errno.EPERM, "", needs=("CAP_BPF", "CAP_NET_ADMIN"))
+    assert isinstance(explained, AccessError)
+    assert str(explained) == "it can't be done: CAP_NET_ADMIN is missing\n  try: run as root"
+    assert asked == [("CAP_BPF", "CAP_NET_ADMIN")]
+
+
+def test_no_kernel_btf(tmp_path: Path) -> None:
+    log = "libbpf: Error loading vmlinux BTF: -2\n"
+    missing = explain("it can't be loaded", -errno.ENOENT, log, btf=str(tmp_path / "none"))
+    assert str(missing).startswith(f"it can't be loaded: needs kernel BTF: there is no {tmp_path / 'none'}\n")
+    (tmp_path / "bad").write_bytes(b"?")
+    damaged = explain("it can't be loaded", -errno.EINVAL, log, btf=str(tmp_path / "bad"))
+    assert isinstance(damaged, BpfError) and damaged.why.endswith("bad is no valid BTF")
+
+
+def test_the_nearest_name() -> None:
+    names = ["sched_switch", "sched_wakeup", "sys_enter_openat", "tcp_v4_connect"]
+    assert nearest("sched_swich", names) == "sched_switch"
+    assert nearest("tcp_v4_conect", names) == "tcp_v4_connect"
+    assert nearest("zzz", names) is None
+    assert hint("sys_enter_open", names) == "did you mean 'sys_enter_openat'?"
+    assert hint("zzz", names) == ""
