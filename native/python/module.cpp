@@ -39,4 +39,5 @@ NB_MODULE(_native, m)
     bind_pool(m);
     bind_pooled(m);
     bind_kernel(m);
+    bind_user(m);
 }

@@ -1,0 +1,66 @@
+/*
+ * What a translated eBPF program works with; src/wbpf/bpf/user/slots.py says the same to the translator.
+ * A program is called as uint64_t entry(struct wbpf_env *env, uint64_t context).
+ */
+#ifndef WBPF_USER_ENV_H
+#define WBPF_USER_ENV_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WBPF_FRAME_BYTES     512
+#define WBPF_FRAMES_MOST     8
+#define WBPF_STACK_BYTES     (WBPF_FRAME_BYTES * WBPF_FRAMES_MOST)
+#define WBPF_TAIL_CALLS_MOST 33
+
+struct wbpf_env;
+
+typedef uint64_t (*wbpf_entry)(struct wbpf_env *env, uint64_t context);
+typedef uint64_t (*wbpf_helper)(struct wbpf_env *env, uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4,
+                                uint64_t r5);
+
+/* Why a program was stopped. */
+enum wbpf_stop {
+    WBPF_STOP_NONE,
+    WBPF_STOP_FUEL,
+    WBPF_STOP_MEMORY,
+    WBPF_STOP_CALL,
+    WBPF_STOP_DEPTH,
+};
+
+/* Bits of `what` in calls of `check`, above the number of bytes. */
+#define WBPF_CHECK_WRITE   (1 << 8)
+#define WBPF_CHECK_ALIGNED (1 << 9)
+
+/* Memory that a program may use besides its stack and its context. */
+typedef struct wbpf_region {
+    uint64_t low, bytes;
+    bool writable;
+} wbpf_region;
+
+/* The offsets up to `entries` are part of every blob. */
+struct wbpf_env {
+    int64_t fuel; /* jumps back that are left */
+    uint64_t frame;
+    uint64_t stack_low, stack_bytes;
+    uint64_t context, context_bytes;
+    void (*check)(struct wbpf_env *env, uint64_t address, uint64_t what, uint64_t at);
+    void (*stop)(struct wbpf_env *env, uint64_t why, uint64_t at);
+    const wbpf_helper *helpers;
+    const uint64_t *maps;    /* what helpers know a map by */
+    const uint64_t *values;  /* where an array's values begin */
+    const uint64_t *entries; /* of an array */
+
+    /* The host's own. */
+    const wbpf_region *regions;
+    uint32_t region_count;
+    uint32_t tail_calls;
+    enum wbpf_stop stopped;
+    uint64_t stopped_at;
+    uint64_t stopped_address;
+    jmp_buf out;
+};
+
+#endif

@@ -1,0 +1,95 @@
+/* Helpers that need no map. */
+#include "user/helpers.h"
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define UNUSED __attribute__((unused))
+#define HELPER(name)                                                                                         \
+    static uint64_t name(struct wbpf_env UNUSED *env, uint64_t UNUSED r1, uint64_t UNUSED r2,                \
+                         uint64_t UNUSED r3, uint64_t UNUSED r4, uint64_t UNUSED r5)
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+HELPER(ktime_get_ns)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+HELPER(ktime_get_boot_ns)
+{
+    return clock_ns(CLOCK_BOOTTIME);
+}
+
+HELPER(ktime_get_coarse_ns)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+HELPER(ktime_get_tai_ns)
+{
+    return clock_ns(CLOCK_TAI);
+}
+
+HELPER(get_prandom_u32)
+{
+    static __thread uint64_t state;
+    if (!state && getrandom(&state, sizeof state, GRND_NONBLOCK) < 0)
+        state = clock_ns(CLOCK_MONOTONIC);
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 32);
+}
+
+HELPER(get_smp_processor_id)
+{
+    int cpu = sched_getcpu();
+    return cpu < 0 ? 0 : (uint64_t)cpu;
+}
+
+HELPER(get_current_pid_tgid)
+{
+    return (uint64_t)getpid() << 32 | (uint32_t)syscall(SYS_gettid);
+}
+
+HELPER(get_current_uid_gid)
+{
+    return (uint64_t)getgid() << 32 | (uint32_t)getuid();
+}
+
+/* A load from the packet that is the context; negative: it is too short. */
+HELPER(load_packet)
+{
+    uint64_t offset = r2, width = r3, value = 0;
+    if (env->context_bytes < width || offset > env->context_bytes - width)
+        return (uint64_t)-1;
+    for (uint64_t i = 0; i < width; i++)
+        value = value << 8 | *(const uint8_t *)(uintptr_t)(env->context + offset + i);
+    return value;
+}
+
+static const struct {
+    int32_t number;
+    wbpf_helper function;
+} table[] = {
+    {-1, load_packet},         {5, ktime_get_ns},          {7, get_prandom_u32},
+    {8, get_smp_processor_id}, {14, get_current_pid_tgid}, {15, get_current_uid_gid},
+    {125, ktime_get_boot_ns},  {160, ktime_get_coarse_ns}, {208, ktime_get_tai_ns},
+};
+
+wbpf_helper wbpf_user_helper(int32_t number)
+{
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].number == number)
+            return table[i].function;
+    return NULL;
+}

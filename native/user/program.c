@@ -1,0 +1,165 @@
+/* Mapping and running translated programs. */
+#include "user/program.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+_Static_assert(offsetof(struct wbpf_env, frame) == 8, "slots.py");
+_Static_assert(offsetof(struct wbpf_env, stack_low) == 16, "slots.py");
+_Static_assert(offsetof(struct wbpf_env, context) == 32, "slots.py");
+_Static_assert(offsetof(struct wbpf_env, check) == 48, "slots.py");
+_Static_assert(offsetof(struct wbpf_env, stop) == 56, "slots.py");
+_Static_assert(offsetof(struct wbpf_env, helpers) == 64, "slots.py");
+_Static_assert(offsetof(struct wbpf_env, entries) == 88, "slots.py");
+
+struct wbpf_user_program {
+    void *code;
+    size_t bytes;
+    wbpf_entry entry;
+    wbpf_helper *helpers;
+    uint64_t *maps, *values, *entries;
+    bool checked;
+};
+
+static void *copy(const void *from, size_t count, size_t each)
+{
+    void *to = malloc(count ? count * each : 1);
+    if (to && count)
+        memcpy(to, from, count * each);
+    return to;
+}
+
+int wbpf_user_program_create(const wbpf_user_spec *spec, wbpf_user_program **out)
+{
+    if (!spec->bytes || spec->entry >= spec->bytes)
+        return -EINVAL;
+    wbpf_user_program *program = calloc(1, sizeof *program);
+    if (!program)
+        return -ENOMEM;
+    program->bytes = spec->bytes;
+    program->checked = spec->checked;
+    program->helpers = copy(spec->helpers, spec->helper_count, sizeof *spec->helpers);
+    program->maps = copy(spec->maps, spec->map_count, sizeof *spec->maps);
+    program->values = copy(spec->values, spec->map_count, sizeof *spec->values);
+    program->entries = copy(spec->entries, spec->map_count, sizeof *spec->entries);
+    program->code = mmap(NULL, spec->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int error = 0;
+    if (program->code == MAP_FAILED) {
+        error = -errno;
+        program->code = NULL;
+    } else {
+        memcpy(program->code, spec->code, spec->bytes);
+        __builtin___clear_cache(program->code, (char *)program->code + spec->bytes);
+        if (mprotect(program->code, spec->bytes, PROT_READ | PROT_EXEC) < 0)
+            error = -errno;
+    }
+    if (!program->helpers || !program->maps || !program->values || !program->entries)
+        error = -ENOMEM;
+    if (error) {
+        wbpf_user_program_destroy(program);
+        return error;
+    }
+    void *start = (char *)program->code + spec->entry;
+    memcpy(&program->entry, &start, sizeof start);
+    *out = program;
+    return 0;
+}
+
+void wbpf_user_program_destroy(wbpf_user_program *program)
+{
+    if (!program)
+        return;
+    if (program->code)
+        munmap(program->code, program->bytes);
+    free(program->helpers);
+    free(program->maps);
+    free(program->values);
+    free(program->entries);
+    free(program);
+}
+
+static void stop(struct wbpf_env *env, uint64_t why, uint64_t at)
+{
+    env->stopped = (enum wbpf_stop)why;
+    env->stopped_at = at;
+    longjmp(env->out, 1);
+}
+
+static bool lies_in(uint64_t address, uint64_t width, uint64_t low, uint64_t bytes)
+{
+    return bytes >= width && address - low <= bytes - width;
+}
+
+static void check(struct wbpf_env *env, uint64_t address, uint64_t what, uint64_t at)
+{
+    uint64_t width = what & 0xff;
+    bool ok = !(what & WBPF_CHECK_ALIGNED) || address % width == 0;
+    if (ok && (lies_in(address, width, env->stack_low, env->stack_bytes) ||
+               lies_in(address, width, env->context, env->context_bytes)))
+        return;
+    for (uint32_t i = 0; ok && i < env->region_count; i++) {
+        const wbpf_region *region = &env->regions[i];
+        if (lies_in(address, width, region->low, region->bytes) &&
+            (region->writable || !(what & WBPF_CHECK_WRITE)))
+            return;
+    }
+    env->stopped_address = address;
+    stop(env, WBPF_STOP_MEMORY, at);
+}
+
+static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, struct wbpf_env *env,
+                    char *stack)
+{
+    env->fuel = run->fuel;
+    env->stack_low = (uint64_t)(uintptr_t)stack;
+    env->stack_bytes = WBPF_STACK_BYTES;
+    env->frame = env->stack_low + WBPF_STACK_BYTES;
+    env->context = (uint64_t)(uintptr_t)run->context;
+    env->context_bytes = run->context_bytes;
+    env->check = check;
+    env->stop = stop;
+    env->helpers = program->helpers;
+    env->maps = program->maps;
+    env->values = program->values;
+    env->entries = program->entries;
+    env->regions = run->regions;
+    env->region_count = run->region_count;
+    env->tail_calls = 0;
+    env->stopped = WBPF_STOP_NONE;
+    if (program->checked)
+        memset(stack, 0, WBPF_STACK_BYTES);
+}
+
+int wbpf_user_program_run(const wbpf_user_program *program, wbpf_user_run *run)
+{
+    struct wbpf_env env;
+    _Alignas(16) char stack[WBPF_STACK_BYTES];
+
+    prepare(program, run, &env, stack);
+    /* What is wholly proved is never stopped. */
+    if (program->checked && setjmp(env.out)) {
+        run->stopped = env.stopped;
+        run->stopped_at = env.stopped_at;
+        run->stopped_address = env.stopped_address;
+        return -EFAULT;
+    }
+    run->result = program->entry(&env, env.context);
+    run->stopped = WBPF_STOP_NONE;
+    return 0;
+}
+
+int wbpf_user_program_repeat(const wbpf_user_program *program, wbpf_user_run *run, uint64_t count,
+                             uint64_t *total_ns)
+{
+    struct timespec from, to;
+    int error = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (uint64_t i = 0; i < count && !error; i++)
+        error = wbpf_user_program_run(program, run);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    *total_ns = (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (uint64_t)(to.tv_nsec - from.tv_nsec);
+    return error;
+}

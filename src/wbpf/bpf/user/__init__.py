@@ -1,0 +1,1 @@
+"""eBPF without the kernel: programs are verified, translated to machine code and run in user space."""

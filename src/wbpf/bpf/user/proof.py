@@ -1,0 +1,37 @@
+"""What the verifier found out about a program, for the translator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLookup:
+    """A lookup in an array whose place in memory is known, so that it needs no call.
+
+    Args:
+        slot: of the map.
+        stride: bytes from one value to the next.
+    """
+
+    slot: int
+    stride: int
+
+
+@dataclass(slots=True)
+class Proof:
+    """Facts about instructions, by their index. Without any, everything is checked while the program runs.
+
+    Args:
+        complete: every access and every loop is proved: no check is left.
+        safe: loads, stores and atomic operations that need no check.
+        bounded: jumps back that are taken a limited number of times.
+        pointers: additions and subtractions of which an operand is an address: `dst` or `src`.
+        lookups: calls of bpf_map_lookup_elem that need no call.
+    """
+
+    complete: bool = False
+    safe: set[int] = field(default_factory=set)
+    bounded: set[int] = field(default_factory=set)
+    pointers: dict[int, str] = field(default_factory=dict)
+    lookups: dict[int, ArrayLookup] = field(default_factory=dict)

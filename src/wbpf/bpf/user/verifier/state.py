@@ -1,0 +1,173 @@
+"""The state of a program before one of its instructions, as far as it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from wbpf.bpf.user.verifier.ranges import Range, known, of_bits
+from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value, contains, join
+
+
+class Frame:
+    """Registers and stack of one call.
+
+    Args:
+        entry: of the function.
+        back: index of the instruction after the call; -1: the program's own frame.
+    """
+
+    __slots__ = ("back", "entry", "registers", "slots", "written")
+
+    def __init__(self, entry: int, back: int) -> None:
+        self.entry, self.back = entry, back
+        self.registers: list[Value] = [UNSET] * 10
+        #: what is known of what was stored: offset from the frame's low end -> (bytes, value)
+        self.slots: dict[int, tuple[int, Value]] = {}
+        #: a bit for each byte of the stack that was written
+        self.written = 0
+
+    def copy(self) -> Frame:
+        other = Frame(self.entry, self.back)
+        other.registers = self.registers.copy()
+        other.slots = self.slots.copy()
+        other.written = self.written
+        return other
+
+    def contains(self, other: Frame) -> bool:
+        if self.written & ~other.written:
+            return False
+        for mine, its in zip(self.registers, other.registers, strict=True):
+            if not contains(mine, its):
+                return False
+        for at, (size, value) in self.slots.items():
+            if at not in other.slots or other.slots[at][0] != size or not contains(value, other.slots[at][1]):
+                return False
+        return True
+
+    def joined(self, other: Frame) -> Frame:
+        made = Frame(self.entry, self.back)
+        made.registers = [join(a, b) for a, b in zip(self.registers, other.registers, strict=True)]
+        made.written = self.written & other.written
+        for at, (size, value) in self.slots.items():
+            if at in other.slots and other.slots[at][0] == size:
+                both = join(value, other.slots[at][1])
+                if not isinstance(both, Unset):
+                    made.slots[at] = (size, both)
+        return made
+
+    # ---- the stack; places count from its low end ----
+
+    def write(self, at: int, size: int, value: Value) -> None:
+        self.forget(at, size)
+        if size == 8 or isinstance(value, Range):
+            self.slots[at] = (size, value)
+        self.written |= ((1 << size) - 1) << at
+
+    def forget(self, at: int, size: int) -> None:
+        """What was stored there is no longer known."""
+        for place in range(max(at - 7, 0), at + size):
+            entry = self.slots.get(place)
+            if entry and place + entry[0] > at:
+                del self.slots[place]
+
+    def is_written(self, at: int, size: int) -> bool:
+        bits = ((1 << size) - 1) << at
+        return self.written & bits == bits
+
+    def read(self, at: int, size: int) -> Value:
+        entry = self.slots.get(at)
+        return entry[1] if entry and entry[0] == size else of_bits(8 * size)
+
+
+class State:
+    """All frames, and what is known about more than one value.
+
+    Args:
+        at: index of the next instruction.
+    """
+
+    __slots__ = ("at", "frames", "room", "tokens")
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.frames: list[Frame] = []
+        #: bytes of the packet that are surely there behind an address: `Pointer.of` -> bytes
+        self.room: dict[int, int] = {}
+        self.tokens: frozenset[int] = frozenset()
+
+    @property
+    def frame(self) -> Frame:
+        return self.frames[-1]
+
+    @property
+    def chain(self) -> tuple[int, ...]:
+        """Which calls led here."""
+        return tuple(frame.back for frame in self.frames)
+
+    def copy(self) -> State:
+        other = State(self.at)
+        other.frames = [frame.copy() for frame in self.frames]
+        other.room = self.room.copy()
+        other.tokens = self.tokens
+        return other
+
+    def contains(self, other: State) -> bool:
+        return (
+            self.tokens == other.tokens
+            and all(other.room.get(of, 0) >= room for of, room in self.room.items())
+            and all(a.contains(b) for a, b in zip(self.frames, other.frames, strict=True))
+        )
+
+    def joined(self, other: State) -> State:
+        made = State(self.at)
+        made.frames = [a.joined(b) for a, b in zip(self.frames, other.frames, strict=True)]
+        made.room = {of: min(room, other.room[of]) for of, room in self.room.items() if of in other.room}
+        made.tokens = self.tokens
+        return made
+
+    def get(self, register: int) -> Value:
+        if register == 10:
+            return Pointer(Kind.STACK, len(self.frames) - 1, known(0))
+        return self.frame.registers[register]
+
+    def forget_pointers(self, of: int, kind: Kind) -> None:
+        """Addresses of an object that is made anew at the same place of the program are not to be used."""
+        self.map_pointers(lambda p: UNSET if p.kind is kind and p.of == of else p)
+        self.room.pop(of, None)
+
+    def settle_null(self, number: int, *, null: bool) -> None:
+        """Addresses that could be 0 together turned out to be, or not to be."""
+
+        def settled(p: Pointer) -> Value:
+            if p.nullable != number:
+                return p
+            return known(0) if null else replace(p, nullable=0)
+
+        self.map_pointers(settled)
+        if null:
+            self.tokens -= {number}
+
+    def drop_token(self, token: int) -> None:
+        self.tokens -= {token}
+        self.map_pointers(lambda p: UNSET if p.token == token else p)
+
+    def drop_packets(self) -> None:
+        """The packet may have moved."""
+        self.map_pointers(lambda p: UNSET if p.kind in (Kind.PACKET, Kind.PACKET_END) else p)
+        self.room.clear()
+
+    def forget_stacks(self) -> None:
+        """Something was stored nobody knows where."""
+        for frame in self.frames:
+            frame.slots.clear()
+
+    def map_pointers(self, change: Callable[[Pointer], Value]) -> None:
+        for frame in self.frames:
+            registers = frame.registers
+            for n, value in enumerate(registers):
+                if isinstance(value, Pointer):
+                    registers[n] = change(value)
+            for at, (size, value) in list(frame.slots.items()):
+                if isinstance(value, Pointer):
+                    frame.slots[at] = (size, change(value))
