@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/licences.md"
 # What packages call permissive licences, and the file-level copyleft that asks nothing of an importer.
-ACCEPTED = re.compile(r"\b(apache|mit|bsd|isc|psf|cc0|unlicense|zlib|mpl[- ]2)", re.IGNORECASE)
+ACCEPTED = re.compile(r"\b(apache|mit|bsd|isc|psf|cc0|unlicense|public domain|zlib|mpl[- ]2)", re.IGNORECASE)
 
 
 def licence_of(package: str) -> str:

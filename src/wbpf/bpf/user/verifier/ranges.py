@@ -1,9 +1,8 @@
 """What is known of a number: intervals of both readings, and which bits are sure.
 
 The bits are a tristate number as in the kernel's verifier (Vishwanathan et al., "Sound, Precise, and Fast
-Abstract Interpretation with Tristate Numbers", CGO 2022): bits of `mask` are not known, the others are those
-of
-`value`.
+Abstract Interpretation with Tristate Numbers", CGO 2022): bits of `mask` are not known, the others are
+those of `value`.
 """
 
 from __future__ import annotations
