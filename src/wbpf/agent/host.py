@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+import stat
 import tempfile
 import threading
 from collections.abc import Callable
@@ -25,13 +26,20 @@ class HostFolder:
         path: of the folder; it is made if it is missing.
 
     Raises:
-        AccessError: a right is missing, or it can't be made.
+        AccessError: a right is missing, it can't be made, or everybody may write to it.
         ConfigError: another agent has it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.doorbell = Doorbell(path)
+        for folder in (path.parent, path):  # as applications do
+            if folder.stat().st_mode & stat.S_IWOTH:
+                raise AccessError(
+                    f"the folder {folder} is not safe",
+                    "everybody may write to it: nothing in it can be trusted",
+                    f"chmod o-w {folder}, or set WBPF_DIR",
+                )
         self._lock = self._take()
         self.incarnation, self.started_unix_ns = self._incarnation()
 
