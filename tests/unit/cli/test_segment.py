@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import yaml
 
 from tests.unit.cli.conftest import Run
 from wbpf.errors import FormatError, SegmentError
+from wbpf.recorder import Piece, Watch
 
 PROGRAM = """
 import sys
@@ -139,3 +143,19 @@ def test_a_damaged_segment_shows_what_it_can(
     ran = run("segment", "dump", file, "-o", "json")
     assert ran.status == 0
     assert len(json.loads(ran.out)) < 27
+
+
+def test_a_segment_that_is_cut_meanwhile_is_an_error(
+    run: Run, recorded: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copy(recorded[0], tmp_path))
+    whole = Watch.dump
+
+    def dump(watch: Watch) -> Iterator[Piece]:
+        os.truncate(copy, 4096)
+        return whole(watch)
+
+    monkeypatch.setattr(Watch, "dump", dump)
+    ran = run("segment", "dump", copy)
+    assert ran.status == SegmentError.exit_code
+    assert "its file was cut while it was open" in ran.err and "Traceback" not in ran.err
