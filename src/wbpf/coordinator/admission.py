@@ -4,7 +4,7 @@ A trace is admitted or refused as a whole, once, before any host is asked, by a 
 fires for it, and how often, meets the same answer. Under overload each trigger name has a threshold on that
 hash, set so that the names share what can be gathered by their weights (water-filling), and so that the sum
 follows what the slowest daemon manages (additive increase, multiplicative decrease on the age of the oldest
-work).
+work). What a name got too much or too little, by chance or in a burst, is made up for afterwards.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ OTHERS = "(others)"
 #: How far back rates are remembered, seconds.
 MEMORY_S = 1.0
 CONTROL_S = 0.1
+#: What is owed to a name, or by it, is at most its share of so many seconds, and is settled within one.
+DEBT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class Share:
 
     Args:
         threshold: share of the trace ids that is admitted.
-        offered_rate: gathers a second asked for of late.
+        offered_rate: gathers a second asked for of late; `offered` and `taken` count since the last control.
+        allowed: gathers a second that it is given.
+        owed: gathers that it was allowed and did not get; negative: that it got beyond.
     """
 
     weight: float = 1.0
@@ -52,6 +56,9 @@ class Share:
     refused: int = 0
     offered: float = 0.0
     offered_rate: float = 0.0
+    taken: float = 0.0
+    allowed: float = 0.0
+    owed: float = 0.0
 
 
 class Admission:
@@ -69,6 +76,7 @@ class Admission:
         self._key = key or secrets.token_bytes(16)
         self._done = 0
         self._admitted = 0
+        self._burst = 0.0
         self._done_rate = 0.0
         self._admitted_rate = 0.0
         self._controlled_s: float | None = None
@@ -88,7 +96,14 @@ class Admission:
         admitted = in_flight + cost <= self.spec.in_flight_most and self.place(trace_id) < share.threshold
         if admitted:
             share.admitted += 1
+            share.taken += cost
             self._admitted += cost
+            if self.capacity is not None and self._admitted > self._burst:
+                # Much more than was expected: do not wait for the next control.
+                self._burst *= 2
+                for each in self.shares.values():
+                    each.offered_rate = max(each.offered_rate, each.offered / CONTROL_S)
+                self._share_out()
         else:
             share.refused += 1
         return admitted
@@ -127,11 +142,15 @@ class Admission:
             # Nothing is wanted and nothing is under way: what was, is over.
             self.capacity = self.spec.rate_most or None
             for share in self.shares.values():
-                share.offered_rate = 0.0
+                share.offered_rate = share.owed = 0.0
         for share in self.shares.values():
+            if self.capacity is not None:
+                most = share.allowed * DEBT_S
+                share.owed = min(max(share.owed + share.allowed * passed_s - share.taken, -most), most)
             share.offered_rate = keep * share.offered_rate + (1 - keep) * share.offered / passed_s
-            share.offered = 0.0
+            share.offered = share.taken = 0.0
         self._adapt(now_s, lag_s, in_flight)
+        self._burst = 2 * CONTROL_S * (self.capacity or 0.0)
         self._share_out()
 
     def _adapt(self, now_s: float, lag_s: float, in_flight: int) -> None:
@@ -157,14 +176,16 @@ class Admission:
     def _share_out(self) -> None:
         if self.capacity is None:
             for share in self.shares.values():
-                share.threshold = 1.0
+                share.threshold, share.owed = 1.0, 0.0
             return
         allowed = water_fill(
             self.capacity, {name: (s.offered_rate, s.weight) for name, s in self.shares.items()}
         )
         for name, share in self.shares.items():
+            share.allowed = allowed[name]
             if share.offered_rate > 0:
-                share.threshold = min(allowed[name] / share.offered_rate, 1.0)
+                wanted = share.allowed + share.owed / MEMORY_S
+                share.threshold = min(max(wanted / share.offered_rate, 0.0), 1.0)
 
 
 def water_fill(capacity: float, wanted: Mapping[str, tuple[float, float]]) -> dict[str, float]:

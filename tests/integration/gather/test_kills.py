@@ -98,14 +98,12 @@ def fire(cluster: Cluster, apps: list[Application], rng: random.Random, done: Ki
     assert rng.choice(apps).trigger(done.ids[-1])
 
 
-def kill_some(cluster: Cluster, apps: list[Application], rng: random.Random, kills: int) -> Killing:
+def kill_some(
+    cluster: Cluster, apps: list[Application], rng: random.Random, kills: int, done: Killing
+) -> None:
     """Fire all the time; in the middle of it kill a daemon and start it anew, again and again."""
-    done = Killing()
     names = ["coordinator", "collector", *(f"agent {host}" for host in HOSTS + BYSTANDER)]
     assert isinstance(cluster.tree, PreparedTree)
-    for _ in range(2):
-        for kind in ("coordinator", "collector", "agent"):
-            cluster.tree.prepare(kind)
     for number in range(kills):
         if number % 10 == 0:  # now and then all are left alone, to compare
             begun = time.monotonic()
@@ -127,7 +125,6 @@ def kill_some(cluster: Cluster, apps: list[Application], rng: random.Random, kil
         cluster.tree.restart(victim)
         cluster.tree.prepare(victim)
         done.phases.append((begun, time.monotonic(), True))
-    return done
 
 
 def check_kills(store: Path, kills: int, seed: int, slower_most: float) -> None:
@@ -136,6 +133,9 @@ def check_kills(store: Path, kills: int, seed: int, slower_most: float) -> None:
         store, HOSTS + BYSTANDER, PreparedTree, options={"coordinator": {"retain_s": 30.0}}
     ) as cluster:
         apps = [cluster.application(host, size_mib=64) for host in HOSTS]
+        assert isinstance(cluster.tree, PreparedTree)
+        for kind in ("coordinator", "collector", "agent", "agent"):
+            cluster.tree.prepare(kind)
         recorder = cluster.application(BYSTANDER)
         before, slices = recorder.do(RECORD.format(seconds=0.2)), []
         assert before
@@ -143,12 +143,8 @@ def check_kills(store: Path, kills: int, seed: int, slower_most: float) -> None:
         while sum(done.killed.values()) < kills:
             some = min(kills - sum(done.killed.values()), 20)
             recorder.send(RECORD.format(seconds=0.55 * some))
-            part = kill_some(cluster, apps, rng, some)
+            kill_some(cluster, apps, rng, some, done)
             slices += recorder.receive()
-            done.ids += part.ids
-            done.killed += part.killed
-            done.in_flight += part.in_flight
-            done.phases += part.phases
         all_are_stored_once_and_whole(cluster, done.ids, HOSTS)
         assert concluded(store) == len(set(done.ids)) == len(done.ids)
         triggers_dropped = sum(
