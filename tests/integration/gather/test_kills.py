@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.gather import bystander
+from tests.integration.gather.bystander import Bystander
 from tests.integration.gather.cluster import Application, Cluster, running
 from tests.integration.gather.test_deaths import EVENTS, all_are_stored_once_and_whole
 from wbpf.up import Tree
@@ -24,24 +26,8 @@ from wbpf.up.tree import Child
 KILLS = int(os.environ.get("KILLS", "1000"))
 SEED = int(os.environ.get("SEED", "1"))
 HOSTS = "ab"
-BYSTANDER = "r"  # its application records all the time, and never fires
 #: Triggers not yet stored, at most: fewer than keep their slot in a segment, where they outlive the agent.
 OPEN_MOST = 80
-
-#: Record for so long; returns when each slice was, and what an event cost: processor time and time, in ns.
-RECORD = """
-import time
-slices, end = [], time.monotonic() + {seconds}
-while time.monotonic() < end:
-    with wbpf.trace("busy"):
-        at, wall, used = time.monotonic(), time.perf_counter_ns(), time.thread_time_ns()
-        for number in range(4000):
-            wbpf.event("tick", number=number)
-        used, wall = time.thread_time_ns() - used, time.perf_counter_ns() - wall
-    slices.append([at, used / 4000, wall / 4000])
-    time.sleep(0.01)
-result = slices
-"""
 
 
 class PreparedTree(Tree):
@@ -102,7 +88,7 @@ def kill_some(
     cluster: Cluster, apps: list[Application], rng: random.Random, kills: int, done: Killing
 ) -> None:
     """Fire all the time; in the middle of it kill a daemon and start it anew, again and again."""
-    names = ["coordinator", "collector", *(f"agent {host}" for host in HOSTS + BYSTANDER)]
+    names = ["coordinator", "collector", *(f"agent {host}" for host in HOSTS + bystander.HOST)]
     assert isinstance(cluster.tree, PreparedTree)
     for number in range(kills):
         if number % 10 == 0:  # now and then all are left alone, to compare
@@ -130,21 +116,16 @@ def kill_some(
 def check_kills(store: Path, kills: int, seed: int, slower_most: float) -> None:
     rng = random.Random(seed)
     with running(
-        store, HOSTS + BYSTANDER, PreparedTree, options={"coordinator": {"retain_s": 30.0}}
+        store, HOSTS + bystander.HOST, PreparedTree, options={"coordinator": {"retain_s": 30.0}}
     ) as cluster:
         apps = [cluster.application(host, size_mib=64) for host in HOSTS]
         assert isinstance(cluster.tree, PreparedTree)
         for kind in ("coordinator", "collector", "agent", "agent"):
             cluster.tree.prepare(kind)
-        recorder = cluster.application(BYSTANDER)
-        before, slices = recorder.do(RECORD.format(seconds=0.2)), []
-        assert before
+        recorder = Bystander(cluster)
         done = Killing()
-        while sum(done.killed.values()) < kills:
-            some = min(kills - sum(done.killed.values()), 20)
-            recorder.send(RECORD.format(seconds=0.55 * some))
-            kill_some(cluster, apps, rng, some, done)
-            slices += recorder.receive()
+        kill_some(cluster, apps, rng, kills, done)
+        cost = recorder.stop(done.phases)
         all_are_stored_once_and_whole(cluster, done.ids, HOSTS)
         assert concluded(store) == len(set(done.ids)) == len(done.ids)
         triggers_dropped = sum(
@@ -152,19 +133,13 @@ def check_kills(store: Path, kills: int, seed: int, slower_most: float) -> None:
         )
         assert triggers_dropped == 0
     assert sum(count > 0 for count in done.in_flight) > 0.8 * kills, "they died while gathers were under way"
-    costs: dict[bool, list[float]] = {True: [], False: []}
-    for at, used, _ in slices:
-        for begun, ended, killing in done.phases:
-            if begun <= at < ended:
-                costs[killing].append(used)
-    calm, killing = statistics.median(costs[False]), statistics.median(costs[True])
     print(
         f"\n{kills} kills, seed {seed}: {dict(done.killed)}; in flight when killed: median "
         f"{statistics.median(done.in_flight):g}; {len(done.ids)} traces, each stored once and complete; "
-        f"recording takes {killing:.0f} ns an event while daemons die, {calm:.0f} ns while none does "
-        f"({len(costs[True])} and {len(costs[False])} slices)"
+        f"recording an event takes {cost.busy_ns:.0f} ns while daemons die, {cost.calm_ns:.0f} ns while none "
+        f"does ({cost.busy} and {cost.calm} slices)"
     )
-    assert killing <= slower_most * calm
+    assert cost.ratio <= slower_most
 
 
 def test_daemons_killed_in_the_middle_of_gathers(tmp_path: Path) -> None:
