@@ -131,7 +131,12 @@ class Watching:
     def standing(self) -> list[pb.Watching]:
         """What is watched and was not let go."""
         return [
-            pb.Watching(trace_id=watched.trace_id, gather=watched.number, session=watched.session)
+            pb.Watching(
+                trace_id=watched.trace_id,
+                gather=watched.number,
+                session=watched.session,
+                found=watched.records > 0,
+            )
             for watched in self._watched.values()
             if not watched.release_s
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from wbpf.cli.output import Column, Output, OutputOption, note, print_next, prin
 from wbpf.errors import ConfigError
 from wbpf.records import parse_trace_id
 from wbpf.wire import gather_pb2 as pb
+from wbpf.wire.validate import split_ids
 
 _STATUS = {
     pb.HOST_STATUS_COMPLETE: "complete",
@@ -48,23 +50,27 @@ def dump(
 ) -> None:
     """Gather a trace from all hosts, and keep it.
 
-    Prints what each host had. Exit status 1 if a trace is not complete.
+    Prints what each host had. Exit status 1 if a trace is not complete, or no host knows it.
     """
     if bool(trace_ids) == current:
         raise ConfigError("which traces?", "", "give whole trace ids, or --current")
     ids = [parse_trace_id(text) for text in trace_ids or ()]
     with connect(coordinator, cert, key, ca, name) as client:
-        gathered = client.dump(ids, current)
-    rows = list(_rows(gathered))
+        reply = client.dump(ids, current)
+    rows = list(_rows(reply.gathered))
     print_rows(rows, _COLUMNS, output)
-    if not gathered:
-        note("no trace runs now" if current else "nothing was gathered")
-    elif output is Output.COLUMNS:
-        print_next(f"wbpf traces show {gathered[0].trace_id.hex()}")
-    raise typer.Exit(0 if all(row["status"] == "complete" for row in rows) else 1)
+    nowhere = split_ids(reply.nowhere, max(len(ids), 1))
+    for trace_id in nowhere:
+        note(f"no host knows trace {trace_id.hex()}")
+    if not rows and not nowhere:
+        note("no trace runs now" if current else "nothing was gathered in time")
+    elif rows and output is Output.COLUMNS:
+        print_next(f"wbpf traces show {rows[0]['trace_id']}")
+    whole = all(row["status"] == "complete" for row in rows) and not nowhere and (current or bool(rows))
+    raise typer.Exit(0 if whole else 1)
 
 
-def _rows(gathered: list[pb.WireConclusion]) -> list[dict[str, Any]]:
+def _rows(gathered: Iterable[pb.WireConclusion]) -> list[dict[str, Any]]:
     return [
         {
             "trace_id": conclusion.trace_id.hex(),

@@ -14,6 +14,7 @@ import grpc.aio
 
 from wbpf.collector.committing import Committing
 from wbpf.collector.intake import Arrived, Intake, take_conclusion, take_needs
+from wbpf.collector.lock import lock_store
 from wbpf.collector.spec import CollectorSpec
 from wbpf.errors import AccessError, StoreError, WbpfError
 from wbpf.store import Store
@@ -66,6 +67,7 @@ class Collector(Daemon):
         self._pools: dict[int, int] = {}
         self._server: grpc.aio.Server | None = None
         self._committing: Committing | None = None
+        self._lock: int | None = None
 
     async def open(self) -> None:
         behaviours = {"Deliver": self._deliver, "Conclude": self._conclude, "Status": self._status}
@@ -80,6 +82,7 @@ class Collector(Daemon):
                 error.strerror or str(error),
                 "name another --store",
             ) from error
+        self._lock = lock_store(self.spec.store)
         self._committing = Committing(Store.open(self.spec.store), self.spec.waiting_bytes)
         await self._server.start()
         self.work(self._committing.run())
@@ -91,7 +94,9 @@ class Collector(Daemon):
         await self.end_work()
         if self._committing is not None:
             self._committing.close()
-        self._server = self._committing = None
+        if self._lock is not None:
+            os.close(self._lock)
+        self._server = self._committing = self._lock = None
 
     def facts(self) -> dict[str, Any]:
         return {"address": self.address, "store": str(self.spec.store)}

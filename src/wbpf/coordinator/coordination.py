@@ -165,7 +165,7 @@ class Coordination:
         if gather is None or gather.closed:
             outbox.forget(trace_id)
         else:
-            self._ask(gather, host.host_id, now, named=True)
+            self._ask(gather, host.host_id, now, named=watching.found)
 
     def detach(self, host: Host, outbox: Outbox) -> None:
         """An agent's stream ended."""
@@ -452,10 +452,9 @@ class Coordination:
         if elsewhere and not gather.everyone and self._ask_everyone(gather, now):
             self._lagging.setdefault(gather.number, now)
         elif waiting is Waiting.NOTHING:
-            if not gather.trigger.name and not gather.has_records:
-                self._close(
-                    gather, now
-                )  # somebody watched it for a coordinator that is gone, and it was not there
+            if gather.nowhere:
+                gather.pending = False
+                self._close(gather, now)
             else:
                 self._conclude(gather, now, settled=True)
 

@@ -141,7 +141,10 @@ class Coordinator(Daemon):
         if futures:
             patience = self.spec.patience
             await asyncio.wait(futures, timeout=patience.limit_s + patience.peers_s)
-        return pb.DumpReply(gathered=[to_wire(g.conclusion) for g in gathers if g.conclusion is not None])
+        return pb.DumpReply(
+            gathered=[to_wire(gather.conclusion) for gather in gathers if gather.conclusion is not None],
+            nowhere=b"".join(gather.trace_id for gather in gathers if gather.closed and gather.nowhere),
+        )
 
     async def _running(self) -> list[bytes]:
         def put(host: Host) -> Callable[[int], None]:

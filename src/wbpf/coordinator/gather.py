@@ -170,6 +170,12 @@ class Gather:
         return any(part.best.records for part in self.parts.values())
 
     @property
+    def nowhere(self) -> bool:
+        """A person asks for it, or somebody watched it for a coordinator that is gone, and nobody has it."""
+        fired = bool(self.fires) or (self.trigger.name != "" and self.trigger.host != "")
+        return self.conclusion is None and not self.has_records and self.primary and not fired
+
+    @property
     def awaited(self) -> int:
         """How many hosts' answers it waits for."""
         return sum(not part.answered and not part.guessed for part in self.parts.values())

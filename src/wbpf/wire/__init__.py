@@ -1,5 +1,10 @@
 """How the daemons reach each other: messages, connections, TLS, deadlines, and what was sent."""
 
+import os
+
+# Its errors reach us as exceptions, and people in our words; this must be said before grpc is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from wbpf.wire.backoff import Backoff
 from wbpf.wire.channel import TlsSpec, connect, serve
 from wbpf.wire.client import Client

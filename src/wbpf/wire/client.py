@@ -48,11 +48,11 @@ class Client:
         status: st.ClusterStatus = self._call("Status", st.StatusRequest(), timeout_s)
         return status
 
-    def dump(self, trace_ids: Iterable[bytes] = (), current: bool = False) -> list[pb.WireConclusion]:
-        """Gather traces from all hosts, or those that run now; returns how that ended."""
+    def dump(self, trace_ids: Iterable[bytes] = (), current: bool = False) -> pb.DumpReply:
+        """Gather traces from all hosts, or those that run now; returns how it ended, and what nobody knows."""
         request = pb.DumpRequest(trace_ids=b"".join(trace_ids), current=current)
         reply: pb.DumpReply = self._call("Dump", request)
-        return list(reply.gathered)
+        return reply
 
     def reduce(self, level: int, trace_id: bytes = b"", host: str = "") -> list[str]:
         """Set the level of a trace or a host; returns the hosts that were told."""

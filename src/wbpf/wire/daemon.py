@@ -112,6 +112,8 @@ class Daemon(ABC):
         Raises:
             WbpfError: it can't be opened.
         """
+        with contextlib.suppress(OSError):  # what `ps` and `top` show; the kernel keeps 15 characters
+            Path("/proc/self/comm").write_text(f"wbpf-{self.name}")
         try:
             return asyncio.run(self._serve(when_ready, with_stdin))
         except KeyboardInterrupt:

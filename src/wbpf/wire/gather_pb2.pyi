@@ -167,21 +167,25 @@ class Watching(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     GATHER_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.bytes
     gather: _builtins.int
     """number it had"""
     session: _builtins.int
     """coordinator's session it had that number in"""
+    found: _builtins.bool
+    """there are records of it here"""
     def __init__(
         self,
         *,
         trace_id: _builtins.bytes = ...,
         gather: _builtins.int = ...,
         session: _builtins.int = ...,
+        found: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gather", b"gather", "session", b"session", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "gather", b"gather", "session", b"session", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1334,16 +1338,20 @@ class DumpReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GATHERED_FIELD_NUMBER: _builtins.int
+    NOWHERE_FIELD_NUMBER: _builtins.int
+    nowhere: _builtins.bytes
+    """traces that no host knows; nothing is stored of them"""
     @_builtins.property
     def gathered(self) -> _containers.RepeatedCompositeFieldContainer[Global___WireConclusion]: ...
     def __init__(
         self,
         *,
         gathered: _abc.Iterable[Global___WireConclusion] | None = ...,
+        nowhere: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gathered", b"gathered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gathered", b"gathered", "nowhere", b"nowhere"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

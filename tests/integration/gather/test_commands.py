@@ -142,6 +142,7 @@ def test_the_verbs(up: Up) -> None:
         up.wbpf("reduce", "--host", "nobody", "error", code=7)
         up.wbpf("reduce", "error", code=2)
         up.wbpf("reduce", running, "loud", code=2)
+        assert json.loads(up.wbpf("dump", "ab" * 16, "-o", "json", code=1)) == []
         up.wbpf("dump", code=2)
         up.wbpf("dump", "abc", code=5)
         assert json.loads(up.wbpf("clear", running, trace_id, "-o", "json")) == [{"host": "a"}, {"host": "b"}]
@@ -234,7 +235,7 @@ def test_each_daemon_runs_alone_and_for_a_while(tmp_path: Path) -> None:
     app = Application(tmp_path / "hosts", "a")
     with Client(coordinated) as client:
         trace_id, _ = app.visit()
-        (gathered,) = client.dump([bytes.fromhex(trace_id)])
+        (gathered,) = client.dump([bytes.fromhex(trace_id)]).gathered
         assert [part.name for part in gathered.hosts] == ["a"]
     app.close()
     for process_ in (agent, coordinator, collector):

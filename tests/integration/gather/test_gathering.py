@@ -152,19 +152,21 @@ def test_two_services_of_a_host_are_one_part(cluster: Cluster, apps: dict[str, A
 
 def test_dump_gathers_what_a_person_asks_for(cluster: Cluster, apps: dict[str, Application]) -> None:
     trace_id = cluster.request([apps["c"], apps["d"]])
-    (gathered,) = cluster.tree.client().dump([bytes.fromhex(trace_id)])
+    (gathered,) = cluster.tree.client().dump([bytes.fromhex(trace_id)]).gathered
     assert [(part.name, part.status) for part in gathered.hosts] == [("c", 1), ("d", 1)]
     trace = cluster.stored(trace_id)
     assert trace.trigger is not None and trace.trigger.name == "dump"
-    (nothing,) = cluster.tree.client().dump([b"nowhere at all.."])
-    assert all("no record" in " ".join(part.reasons) for part in nothing.hosts)
+    before = cluster.tree.status().collector.traces
+    nothing = cluster.tree.client().dump([b"nowhere at all.."])
+    assert nothing.nowhere == b"nowhere at all.." and not nothing.gathered
+    assert cluster.tree.status().collector.traces == before, "nothing is stored of it"
 
 
 def test_dump_gathers_what_runs_now(cluster: Cluster, apps: dict[str, Application]) -> None:
     trace_id, context = apps["a"].visit(peer="b")
     running, onward = apps["b"].visit(context, "c", end=False)
     assert running == trace_id
-    gathered = cluster.tree.client().dump(current=True)
+    gathered = cluster.tree.client().dump(current=True).gathered
     assert trace_id in [conclusion.trace_id.hex() for conclusion in gathered]
     apps["c"].visit(onward)
     apps["b"].do("scope.__exit__(None, None, None)")

@@ -213,12 +213,18 @@ def test_a_flood_of_names_stays_bounded(cluster: Cluster) -> None:
             )
         )
 
+    def taken() -> int:
+        shares = cluster.tree.client().status(10).coordinator.admission
+        return sum(share.admitted + share.refused for share in shares)
+
+    before = taken()
+
     async def flood() -> None:
         async with peer(cluster.tree.coordinator_address, COORDINATION["Attend"]) as stream:
             await stream.write(hello("flooder"))
             for start in range(1, 20_000, 500):
                 await stream.write(fires(start))
-            await asyncio.sleep(0.2)
+            await asyncio.to_thread(cluster.until, lambda: taken() >= before + 20_000, "all to be heard", 60)
 
     asyncio.run(flood())
     status = cluster.tree.client().status(10).coordinator

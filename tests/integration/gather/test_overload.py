@@ -121,16 +121,17 @@ def concluded(store: Path) -> list[TraceSummary]:
         return [summary for summary in opened.traces(1_000_000) if summary.concluded_unix_ns]
 
 
-Fault = Callable[[Cluster, float], Iterator[None]]
+Fault = Callable[[Flood], Iterator[None]]
 
 
-def nothing(cluster: Cluster, seconds: float) -> Iterator[None]:
+def nothing(flood: Flood) -> Iterator[None]:
     """No fault."""
     yield
 
 
-def a_slow_agent(cluster: Cluster, seconds: float) -> Iterator[None]:
+def a_slow_agent(flood: Flood) -> Iterator[None]:
     """The agent of b runs a third of the time."""
+    cluster = flood.cluster
     pid = cluster.tree.children["agent b"].pid
     stop = subprocess.Popen(
         ["sh", "-c", f"while kill -STOP {pid}; do sleep 0.1; kill -CONT {pid}; sleep 0.05; done"]
@@ -145,23 +146,29 @@ def a_slow_agent(cluster: Cluster, seconds: float) -> Iterator[None]:
         cluster.resume("agent b")
 
 
-def no_coordinator(cluster: Cluster, seconds: float) -> Iterator[None]:
-    """It is away for that long."""
-    cluster.kill("coordinator")
+def no_coordinator(flood: Flood) -> Iterator[None]:
+    """It is away."""
+    tree = flood.cluster.tree
+    flood.cluster.kill("coordinator")
     yield
-    assert cluster.tree.children["coordinator"].returncode is not None
-    cluster.tree.restart("coordinator")
+    assert tree.children["coordinator"].returncode is not None
+    tree.restart("coordinator")
 
 
-def a_full_disk(cluster: Cluster, seconds: float) -> Iterator[None]:
+def a_full_disk(flood: Flood) -> Iterator[None]:
     """There is no room for what the collector has to store."""
-    filler = cluster.tree.store.parent / "filler"
+    filler = flood.cluster.tree.store.parent / "filler"
+    fill(filler)
+    flood.cluster.until(lambda: flood.fire(BATCH) or flood.cluster.tree.status().collector.fault, "a fault")
+    yield
+    assert "the store" in flood.cluster.tree.status().collector.fault
+    filler.unlink()
+
+
+def fill(filler: Path) -> None:
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    yield
-    assert "the store" in cluster.tree.status().collector.fault
-    filler.unlink()
 
 
 def state(pid: int) -> str:
@@ -182,7 +189,7 @@ def check_overload(start: Start, store: Path, fault: Fault, seconds: float, fair
     recorder = Bystander(cluster)
     used = {name: (child.pid, cpu_s(child.pid)) for name, child in cluster.tree.children.items()}
     flood.run(seconds / 3)
-    with contextmanager(fault)(cluster, seconds / 3):
+    with contextmanager(fault)(flood):
         flood.run(seconds / 3)
     flood.run(seconds / 3)
     passed_s = time.monotonic() - began
@@ -283,9 +290,7 @@ def test_a_full_disk_loses_nothing(start: Start, small_disk: Path) -> None:
     for trace_id in ids:
         cluster.stored(trace_id)
     filler = small_disk / "filler"
-    with suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    fill(filler)
     more: list[str] = []
     while not (fault := cluster.tree.status().collector.fault):
         more += fire_many(apps, 20)

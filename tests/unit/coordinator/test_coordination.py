@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.coordinator.simulated import Cluster, HostDouble
 from wbpf.coordinator import AdmissionSpec, CoordinatorSpec, Patience
+from wbpf.coordinator.offset import OffsetEstimate
 from wbpf.errors import WireError
 from wbpf.records import Conclusion, HostPart, Status
 from wbpf.records.layout import Direction, Kind
@@ -569,3 +570,18 @@ def test_a_time_of_firing_that_is_a_lie_can_still_be_told(cluster: Cluster, fire
     cluster.coordination.fire(liar.host, pb.Fire(fire_id=9, trace_id=TRACE, fired_unix_ns=fired_unix_ns))
     cluster.settle(15)
     assert 0 <= cluster.stored[TRACE].fired_unix_ns < 1 << 63
+
+
+def test_the_first_comparison_of_clocks_is_waited_for(cluster: Cluster) -> None:
+    a = cluster.hosts["a"]
+    assert a.host is not None
+    a.host.clock = OffsetEstimate()
+    cluster.fire(a, TRACE, visit(a, TRACE, 1))
+    cluster.settle(0.5)
+    assert TRACE not in cluster.stored
+    now = cluster.unix_ns()
+    cluster.coordination.pong(
+        a.host, pb.Pong(t0_unix_ns=now, t1_unix_ns=a.unix_ns(), t2_unix_ns=a.unix_ns()), now
+    )
+    cluster.settle(0.1)
+    assert cluster.stored[TRACE].status is Status.COMPLETE
