@@ -49,7 +49,7 @@ class Client:
         return status
 
     def dump(self, trace_ids: Iterable[bytes] = (), current: bool = False) -> pb.DumpReply:
-        """Gather traces from all hosts, or those that run now; returns how it ended, and what nobody knows."""
+        """Gather traces from all hosts, or those that run now; returns how it ended, or that nobody knows."""
         request = pb.DumpRequest(trace_ids=b"".join(trace_ids), current=current)
         reply: pb.DumpReply = self._call("Dump", request)
         return reply

@@ -29,7 +29,7 @@ def test_a_store_is_free_once_its_collector_was_killed(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_one_error_of_ours(cluster: Cluster, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "wbpf.cli", "collector", "--store", str(tmp_path / "traces.db")]
     taken = cluster.tree.collector_address
-    ended = subprocess.run([*command, "--address", taken], capture_output=True, text=True, check=False)
+    ended = subprocess.run([*command, "--listen", taken], capture_output=True, text=True, check=False)
     assert ended.returncode != 0 and taken in ended.stderr
     assert "chttp2" not in ended.stderr and "E0000" not in ended.stderr, "nothing from inside of gRPC"
 

@@ -76,12 +76,13 @@ def concluded(store: Path) -> int:
 
 
 def fire(cluster: Cluster, apps: list[Application], rng: random.Random, done: Killing) -> None:
-    """A request over the hosts that triggers at once, when there is room for one more."""
-    cluster.until(
-        lambda: len(done.ids) - concluded(cluster.tree.store) < OPEN_MOST, "gathers to be stored", 60
-    )
+    """A request over the hosts that triggers at once."""
     done.ids.append(cluster.request(apps, EVENTS))
     assert rng.choice(apps).trigger(done.ids[-1])
+
+
+def has_room(cluster: Cluster, done: Killing) -> bool:
+    return len(done.ids) - concluded(cluster.tree.store) < OPEN_MOST
 
 
 def kill_some(
@@ -94,10 +95,12 @@ def kill_some(
         if number % 10 == 0:  # now and then all are left alone, to compare
             begun = time.monotonic()
             while time.monotonic() - begun < 0.4:
+                cluster.until(lambda: has_room(cluster, done), "gathers to be stored", 60)
                 fire(cluster, apps, rng, done)
             done.phases.append((begun, time.monotonic(), False))
         begun = time.monotonic()
         victim = rng.choice(names)
+        cluster.until(lambda: has_room(cluster, done), "gathers to be stored", 60)
         for _ in range(rng.randrange(3, 12)):
             fire(cluster, apps, rng, done)
         time.sleep(rng.choice((0, rng.random() * 0.02)))
