@@ -585,3 +585,31 @@ def test_the_first_comparison_of_clocks_is_waited_for(cluster: Cluster) -> None:
     )
     cluster.settle(0.1)
     assert cluster.stored[TRACE].status is Status.COMPLETE
+
+
+def test_who_watched_a_trace_that_was_elsewhere_has_no_part_in_it(cluster: Cluster) -> None:
+    a, _, c = cluster.hosts.values()
+    cluster.fire(a, TRACE, visit(a, TRACE, 1, end=False))
+    cluster.coordination.dump([TRACE])
+    cluster.settle(0.3)
+    assert c.agent is not None and len(c.agent.watching) == 1
+    c.segment.recycle()
+    cluster.start_coordinator()
+    for host in cluster.hosts.values():
+        host.connect()
+    cluster.settle(0.1)
+    cluster.write(a, TRACE, Kind.END)
+    cluster.settle(1)
+    assert [p.name for p in cluster.stored[TRACE].hosts] == ["a"]
+    assert cluster.stored[TRACE].status is Status.COMPLETE
+
+
+def test_what_no_host_knows_is_not_stored(cluster: Cluster) -> None:
+    (gather,) = cluster.coordination.dump([TRACE])
+    cluster.settle(0.5)
+    assert gather.closed and gather.nowhere and not gather.pending
+    assert not cluster.stored
+    a = cluster.hosts["a"]
+    cluster.fire(a, TRACE, visit(a, TRACE, 1))
+    cluster.settle(0.5)
+    assert cluster.stored[TRACE].status is Status.COMPLETE, "until somebody does"
