@@ -164,3 +164,45 @@ def test_a_conclusion_becomes_records() -> None:
 def test_a_conclusion_that_lies_is_malformed(wire: pb.WireConclusion) -> None:
     with pytest.raises(Malformed):
         take_conclusion(wire)
+
+
+def of_another(name: str = "b", segment_id: int = 98) -> pb.SegmentFacts:
+    told = segment(2, segment_id)
+    told.host.CopyFrom(facts(name))
+    return told
+
+
+def in_pool(name: str, pool_id: int) -> pb.HostFacts:
+    told = facts(name)
+    told.pool_id = pool_id
+    return told
+
+
+def test_who_shares_a_pool_may_tell_of_a_host_that_is_gone() -> None:
+    owners: dict[int, int] = {}
+    pools: dict[int, int] = {}
+    Intake(owners, pools).take(pb.Delivery(host=in_pool("b", 7), segments=[segment(1, 98)]))
+    survivor = Intake(owners, pools)
+    arrived = survivor.take(pb.Delivery(host=in_pool("a", 7), segments=[of_another()]))
+    assert [host.name for host in arrived.others] == ["b"]
+    assert arrived.news[0].segment.host_id == host_id("b")
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [(0, None), (0, 7), (8, 7), (7, 0)],
+    ids=["no pool", "not its pool", "another pool", "a host in no pool"],
+)
+def test_nobody_else_may(own: int, others: int | None) -> None:
+    owners: dict[int, int] = {}
+    pools: dict[int, int] = {}
+    if others is not None:
+        Intake(owners, pools).take(pb.Delivery(host=in_pool("b", others)))
+    with pytest.raises(Malformed):
+        Intake(owners, pools).take(pb.Delivery(host=in_pool("a", own), segments=[of_another()]))
+
+
+def test_who_stands_in_for_a_host_does_not_get_a_third_ones_segments() -> None:
+    owners = {98: host_id("c")}
+    with pytest.raises(Malformed, match="another host's"):
+        Intake(owners, {}).take(pb.Delivery(host=in_pool("a", 7), segments=[of_another()]))

@@ -151,7 +151,7 @@ class AttachedDouble:
             if unit < segment.recycled or record.trace_id not in self.watch.known:
                 continue
             if record.trace_id in self.watch.fresh or unit >= self.read_to:
-                pieces.append(_piece(unit, record))
+                pieces.append(piece_of(unit, record))
         self.watch.fresh.clear()
         self.read_to = len(segment.log)
         before, self.polled_ticks = self.polled_ticks, began
@@ -162,7 +162,7 @@ def segment_ticks(segment: SegmentDouble) -> int:
     return segment.host.unix_ns()
 
 
-def _piece(unit: int, record: Written) -> Piece:
+def piece_of(unit: int, record: Written) -> Piece:
     return Piece(
         record.trace_id,
         unit // 1000,
@@ -280,7 +280,7 @@ class HostDouble:
         assert self.agent is not None
         self.shipped.clear()
         self.acks.clear()
-        self.intake, self.received = Intake(self.cluster.owners), 0
+        self.intake, self.received = Intake(self.cluster.owners, self.cluster.pools), 0
         self.agent.delivery.connected()
 
 
@@ -306,6 +306,7 @@ class Cluster:
         self.spec = spec or CoordinatorSpec(admission=AdmissionSpec(lag_s=1e9))
         self.now_s = 100.0
         self.owners: dict[int, int] = {}
+        self.pools: dict[int, int] = {}
         self.sessions = 0
         make_host = make_host or HostDouble
         self.hosts = {name: make_host(self, name, rng.randrange(-50, 50) * 1_000_000) for name in names}
