@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import pytest
 from tests.integration.gather.cluster import Application, Cluster
 from tests.integration.gather.conftest import Start
 from wbpf.pool import Pool
-from wbpf.pooled import regions
-from wbpf.records import Status, Trace, host_id
+from wbpf.pooled import recover, regions
+from wbpf.recorder import Segment, Watch
+from wbpf.records import Schema, Status, Trace, decode_run, host_id
 
 EVENTS = 6
 NEVER_US = 3_600_000_000
@@ -32,7 +34,7 @@ def pool(tmp_path: Path) -> Iterator[Pool]:
 
 
 def options(pool: Pool, every_us: int = 10_000) -> dict[str, object]:
-    flush = {"region_bytes": 4 << 20, "every_us": every_us, "every_kib": 0}
+    flush = {"region_bytes": 24 << 20, "every_us": every_us, "every_kib": 0}
     return {"agent": {"pool": pool.path, "flush": flush}}
 
 
@@ -111,3 +113,96 @@ def test_what_was_not_flushed_is_lost(start: Start, pool: Pool) -> None:
     assert events_of(trace, "a") == events_of(trace, "c") == list(range(EVENTS))
     assert events_of(trace, "b") == []
     assert trace.status is not Status.COMPLETE
+
+
+def numbers_in(segment: Segment, trace_id: str) -> dict[int, int]:
+    """Of the trace's events: number → when it was recorded, by the application's own clock."""
+    schemas = {schema_id: Schema.parse(text) for schema_id, text in segment.schemas()[1]}
+    watch = Watch(segment)
+    watch.add([bytes.fromhex(trace_id)])
+    records = [record for piece in watch.poll()[0] for record in decode_run(piece.data, schemas)]
+    return {r.fields["number"]: r.fields["at"] for r in records if r.name == "work" and "at" in r.fields}
+
+
+ENDLESS = """
+import threading, time
+def work():
+    number = 0
+    with wbpf.trace("endless") as scope:
+        globals()["endless"] = scope.trace_id
+        while True:
+            wbpf.event("work", number=number, at=time.time_ns(), filler="x" * (number % 300))
+            number += 1
+            if number % 50 == 0:
+                time.sleep(0.001)
+threading.Thread(target=work, daemon=True).start()
+while "endless" not in globals():
+    time.sleep(0.01)
+result = endless
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.15, 0.4])
+def test_killed_while_it_records(start: Start, pool: Pool, delay_s: float) -> None:
+    """The flusher is cut off wherever it is: all from before its last round is there, nothing is torn."""
+    cluster = start("ab", options=options(pool, 1000))
+    survivor, victim = cluster.application("a"), cluster.application("b", size_mib=32)
+    trace_id = victim.do(ENDLESS)
+    time.sleep(delay_s)
+    (path,) = segments_of(cluster, "b")
+    with Segment.open(path) as segment, pool.join("a") as member:
+        cluster.kill("agent b")
+        victim.kill()
+        truth = numbers_in(segment, trace_id)
+        recovered, faults = recover(member, host_id("b"))
+        (flushed,) = recovered.values()
+        there = numbers_in(flushed.segment, trace_id)
+    kill_host(cluster, "b")
+    assert faults == [] and len(truth) > 1000
+    before = {number for number, at in truth.items() if at < flushed.flushed_unix_ns - 1_000_000}
+    assert len(before) > 500 and before <= set(there)
+    assert there == {number: truth[number] for number in there}
+    assert survivor.trigger(trace_id)
+    trace = cluster.stored(trace_id, None)
+    gathered = [record.fields["number"] for record in trace.records if record.name == "work"]
+    assert sorted(gathered) == sorted(there), "each once"
+    (part,) = trace.hosts
+    assert part.status is Status.PARTIAL and "host b died at " in part.reasons[0]
+    assert any("died inside a span" in reason for reason in part.reasons)
+
+
+def test_an_agent_that_comes_back_completes_it(start: Start, pool: Pool) -> None:
+    cluster = start("abc", options=options(pool))
+    trace_id, apps = visit(cluster, FLUSHED)
+    wait_for_flush(pool, FLUSHED)
+    cluster.kill("agent b")
+    assert apps[0].trigger(trace_id)
+    trace = cluster.stored(trace_id, Status.PARTIAL)
+    assert events_of(trace, "b") == list(range(EVENTS)), "read in the pool meanwhile"
+    with pool.join("a") as member:
+        before = regions(member, host_id("b"))
+        cluster.tree.restart("agent b")
+        trace = cluster.stored(trace_id, Status.COMPLETE)
+        for host in "abc":
+            assert events_of(trace, host) == list(range(EVENTS))
+        cluster.until(lambda: regions(member, host_id("b")) != before, "a region of its own")
+        cluster.until(lambda: len(regions(member, host_id("b"))) == 1, "the earlier agent's region to go")
+
+
+def test_damage_in_the_pool_is_told(start: Start, pool: Pool) -> None:
+    cluster = start("abc", options=options(pool))
+    trace_id, apps = visit(cluster, FLUSHED)
+    wait_for_flush(pool, FLUSHED)
+    kill_host(cluster, "b")
+    memory = pool.path.read_bytes()
+    with pool.path.open("r+b") as file:
+        for found in re.finditer(b"wBPPREG1", memory):
+            file.seek(found.start() + 64)
+            file.write(bytes(range(256)) * 15)
+    assert apps[0].trigger(trace_id)
+    trace = cluster.stored(trace_id, None)
+    assert events_of(trace, "b") == []
+    (part,) = [part for part in trace.hosts if part.name == "b"]
+    assert part.status is Status.PARTIAL
+    assert "nothing was ever flushed to it wholly" in " ".join(part.reasons)
+    assert [h.host for h in cluster.tree.status().hosts if h.connected] == ["a", "c"], "nobody crashed"
