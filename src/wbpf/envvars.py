@@ -111,6 +111,14 @@ CACHE_DIR = EnvVar(
     "directory of what is made or fetched once: headers, compiled modules, BTF",
 )
 
+BTF_ARCHIVE = EnvVar(
+    "WBPF_BTF_ARCHIVE",
+    str,
+    lambda: "",
+    "none",
+    "archive, in BTFHub's layout, of BTF for kernels without their own: a folder, or https://…",
+)
+
 ALL: tuple[EnvVar[Any], ...] = (
     DIR,
     HOST,
@@ -122,10 +130,12 @@ ALL: tuple[EnvVar[Any], ...] = (
     FLUSH_US,
     FLUSH_KB,
     CACHE_DIR,
+    BTF_ARCHIVE,
 )
 
 __all__ = [
     "ALL",
+    "BTF_ARCHIVE",
     "CACHE_DIR",
     "DIR",
     "FLUSH_KB",

@@ -1,4 +1,4 @@
-"""A kernel's BTF without all that an object's CO-RE relocations don't need: kilobytes in place of megabytes."""
+"""A kernel's BTF with nothing but what CO-RE relocations of objects need: kilobytes in place of megabytes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from wbpf.errors import FormatError
 
 K = RelocationKind
 _FIELDS = {K.FIELD_OFFSET, K.FIELD_BYTES, K.FIELD_EXISTS, K.FIELD_SIGNED, K.FIELD_LSHIFT, K.FIELD_RSHIFT}
+_DEPTH = 32
 
 
 def reduce(kernel: Btf, objects: Iterable[tuple[Btf, Iterable[Relocation]]]) -> bytes:
     """The BTF of a kernel, as far as objects need it.
 
-    What CO-RE relocations become by it is the same as by the whole; types that programs attach to (`fentry`,
-    `tp_btf`, `lsm`) are not in it: for those the kernel itself must have BTF.
+    CO-RE relocations become the same by it as by the whole, but for a type's number in the kernel. What
+    programs attach to (`fentry`, `tp_btf`, `lsm`) is not in it. Both need a kernel that has BTF itself.
 
     Args:
         kernel: its whole BTF.
@@ -53,8 +54,11 @@ class _Kept:
         root = local[relocation.type]
         way = parse_access(local, root.id, relocation.access) if relocation.kind in _FIELDS else None
         for one in self._resolver.candidates(root):
-            if way is None:
-                self._keep_whole(one.id)
+            if relocation.kind is K.TYPE_MATCHES:
+                self._keep_whole(one.id, 0)
+            elif way is None:
+                self._keep_shell(self._kernel.peel(one.id).id)
+                self._keep_shell(one.id)
             else:
                 self._keep_access(way, one.id)
 
@@ -89,7 +93,7 @@ class _Kept:
 
     def _leads_to(self, number: int, inner: int, depth: int) -> bool:
         one = self._kernel.peel(number)
-        if depth > 32 or not isinstance(one, t.Composite):
+        if depth > _DEPTH or not isinstance(one, t.Composite):
             return False
         return one.id == inner or any(
             not member.name and self._leads_to(member.type, inner, depth + 1) for member in one.members
@@ -109,14 +113,16 @@ class _Kept:
             self._whole.add(number)
             todo += references(one)
 
-    def _keep_whole(self, number: int) -> None:
-        """A type with its members, whose own types may be shells."""
+    def _keep_whole(self, number: int, depth: int) -> None:
+        """A type with its members, and those of structs inside it; structs behind pointers are shells."""
         one = self._kernel.peel(number)
         self._keep_shell(number)
-        if isinstance(one, t.Composite):
+        if isinstance(one, t.Array) and depth < _DEPTH:
+            self._keep_whole(one.type, depth + 1)
+        if isinstance(one, t.Composite) and depth < _DEPTH:
             self._members[one.id] = set(range(len(one.members)))
             for member in one.members:
-                self._keep_shell(member.type)
+                self._keep_whole(member.type, depth + 1)
 
     def types(self) -> list[t.Type]:
         numbers = sorted(self._whole | set(self._members))
