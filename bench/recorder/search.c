@@ -6,7 +6,7 @@
  * Two segments full of traces of 200 bytes: one with random ids, one with ids of 64 bits padded with zeros.
  * Every search starts with a new watch; what it returns is checked against what was written.
  */
-#include "recorder/reader.h"
+#include "recorder/segment.h"
 #include "slices.h"
 #include "wbpf/trace.h"
 #include <inttypes.h>
@@ -126,8 +126,8 @@ static void search(struct worker *worker, const struct full *f, unsigned ids)
 static void read_directories(struct worker *worker, const struct full *f)
 {
     const struct wbpf_segment_header *h = wbpf_segment_header(f->segment);
-    const uint8_t *base = (const uint8_t *)h;
-    const struct wbpf_chunk_header *chunks = (const struct wbpf_chunk_header *)(base + h->chunk_offset);
+    const uint8_t *base = f->segment->map.base;
+    const struct wbpf_chunk_header *chunks = f->segment->map.chunks;
     volatile uint64_t result;
     uint64_t sum = 0;
     slice_start(worker);

@@ -8,7 +8,7 @@
  * found, and per thread the first and last number.
  */
 #include "payload.h"
-#include "recorder/reader.h"
+#include "recorder/segment.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,13 +66,12 @@ static void check_piece(const wbpf_piece *piece, const uint8_t *expected, size_t
 }
 
 /* Over all chunks: bytes of records and directories, and how often chunks were taken. */
-static void sum_chunks(const struct wbpf_segment_header *header, uint64_t *bytes, uint64_t *taken)
+static void sum_chunks(const wbpf_segment *segment, uint64_t *bytes, uint64_t *taken)
 {
-    const struct wbpf_chunk_header *chunks =
-        (const struct wbpf_chunk_header *)((const uint8_t *)header + header->chunk_offset);
+    const struct wbpf_chunk_header *chunks = segment->map.chunks;
     uint64_t mask = (1u << WBPF_WORD_FRONT_BITS) - 1;
     *bytes = *taken = 0;
-    for (uint32_t i = 0; i < header->chunk_count; i++) {
+    for (uint32_t i = 0; i < segment->map.fixed.chunk_count; i++) {
         *bytes += 8 * ((chunks[i].word & mask) + (chunks[i].word >> WBPF_WORD_FRONT_BITS & mask));
         *taken += chunks[i].uses;
     }
@@ -84,7 +83,7 @@ static void print_found(const wbpf_segment *segment)
     wbpf_counters c;
     uint64_t used_bytes, taken;
     wbpf_segment_counters(segment, &c);
-    sum_chunks(header, &used_bytes, &taken);
+    sum_chunks(segment, &used_bytes, &taken);
     struct {
         const char *name;
         uint64_t value;
