@@ -31,3 +31,7 @@ string(REGEX REPLACE "/$" "" prefix_from_pc ${prefix_from_pc})
 configure_file(wbpf.pc.in wbpf.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/wbpf.pc DESTINATION ${c_root}${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(DIRECTORY include/wbpf DESTINATION ${c_root}include FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
+# What control programs in WebAssembly are built with: `wbpf build` looks for it here.
+if(SKBUILD)
+  install(DIRECTORY ../sdk DESTINATION ${c_root})
+endif()

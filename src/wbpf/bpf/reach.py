@@ -61,11 +61,13 @@ class Reached:
         helpers: by number.
         kfuncs: kernel functions, by name.
         failed: relocations without a value.
+        instructions: all that can run, by section and offset.
     """
 
     helpers: dict[int, tuple[str, int]] = field(default_factory=dict)
     kfuncs: dict[str, tuple[str, int]] = field(default_factory=dict)
     failed: list[Resolved] = field(default_factory=list)
+    instructions: set[tuple[str, int]] = field(default_factory=set)
 
 
 def reached(
@@ -91,6 +93,7 @@ def reached(
             raise FormatError(
                 "the eBPF object is damaged", f"program {program.name!r} leaves its code"
             ) from None
+    walk.found.instructions = set(walk.states)
     return walk.found
 
 

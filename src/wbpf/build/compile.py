@@ -46,6 +46,6 @@ def compile_bpf(
         arguments += ["-isystem", str(folder)]
     if (_LIBBPF_HEADERS / "bpf/bpf_helpers.h").is_file():
         arguments += ["-idirafter", str(_LIBBPF_HEADERS)]
-    compile_c(source, out, [*arguments, *flags, "-c"])
+    compile_c([source], out, [*arguments, *flags, "-c"])
     out.write_bytes(strip_debug(out.read_bytes()))
     return out

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from wbpf.bpf.btf import Btf
 from wbpf.build import helper_defs
 from wbpf.build.zig import zig_include
 from wbpf.envvars import CACHE_DIR
 from wbpf.errors import BuildError
+
+_KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
 
 def generated_headers() -> Path:
@@ -20,6 +24,28 @@ def generated_headers() -> Path:
     folder = CACHE_DIR.read() / "headers" / digest(source, Path(helper_defs.__file__).read_bytes())
     keep(folder / "wbpf/helper_defs.bpf.h", helper_defs.helper_definitions)
     return folder
+
+
+def vmlinux_header(btf: Path | None = None) -> Path:
+    """The vmlinux.h of a kernel, made from its BTF.
+
+    Args:
+        btf: a file with it; None for the running kernel's.
+
+    Raises:
+        BuildError: there is no such file.
+        FormatError: it is no BTF.
+    """
+    source = btf or _KERNEL_BTF
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        hint = "include <wbpf/vmlinux.h>, the compact one, or give BTF: --vmlinux FILE"
+        raise BuildError("vmlinux.h can't be made", f"{source}: {error.strerror}", hint) from error
+    writer = Path(inspect.getfile(Btf)).with_name("c.py").read_bytes()
+    header = CACHE_DIR.read() / "vmlinux" / digest(content, writer) / "vmlinux.h"
+    keep(header, lambda: Btf.parse(content).to_c(guard="VMLINUX_H", access_index=True))
+    return header
 
 
 def digest(*contents: bytes) -> str:

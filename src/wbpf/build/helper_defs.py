@@ -29,18 +29,15 @@ _TYPES = {"u8": "__u8", "u16": "__u16", "u32": "__u32", "u64": "__u64", "s32": "
 _TYPES["size_t"] = "__u64"
 
 
-@cache
-def helpers() -> dict[str, int]:
-    """The kernel's helpers and their numbers."""
-    found = {name: int(number) for name, number in _NUMBER.findall(_header())}
-    if not found:
-        raise BuildError("helpers can't be declared", "linux/bpf.h of ziglang has another form than it had")
-    return found
-
-
 def helper_definitions() -> str:
-    """The text of wbpf/helper_defs.bpf.h."""
-    numbers = helpers()
+    """The text of wbpf/helper_defs.bpf.h.
+
+    Raises:
+        BuildError: the kernel's header has another form than was known.
+    """
+    numbers = {name: int(number) for name, number in _NUMBER.findall(_header())}
+    if not numbers:
+        raise BuildError("helpers can't be declared", "linux/bpf.h of ziglang has another form than it had")
     described: dict[str, list[tuple[str, str]]] = {}
     for result, name, arguments in _PROTOTYPE.findall(_header()):
         described.setdefault(name, []).append((result, arguments))

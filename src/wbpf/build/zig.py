@@ -32,24 +32,24 @@ class Message:
     text: str
 
 
-def compile_c(source: Path, out: Path, flags: Sequence[str]) -> str:
-    """Compile a C source; returns the compiler's warnings.
+def compile_c(sources: Sequence[Path], out: Path, flags: Sequence[str]) -> str:
+    """Compile sources of C into one file; returns the compiler's warnings.
 
     Raises:
         BuildError: it can't be compiled; the text has the first error, `log` all of them.
     """
-    command = [sys.executable, "-m", "ziglang", "cc", *flags, str(source), "-o", str(out)]
+    command = [sys.executable, "-m", "ziglang", "cc", *flags, *map(str, sources), "-o", str(out)]
     _folder()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise compile_error(source, done.stderr)
+        raise compile_error(out.name, done.stderr)
     return done.stderr
 
 
-def compile_error(source: Path, log: str) -> BuildError:
+def compile_error(name: str, log: str) -> BuildError:
     """The error for what a compiler said."""
     found = [message for message in messages(log) if message.kind != "warning"]
-    what = f"{source} can't be compiled"
+    what = f"{name} can't be compiled"
     if not found:
         error = BuildError(what, log.strip().splitlines()[-1] if log.strip() else "the compiler says nothing")
     else:

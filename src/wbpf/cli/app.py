@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 
 
 _START, _DAEMONS, _TRACES, _RECORDING = "Start here", "Daemons", "Traces", "Recording"
+_EBPF = "eBPF applications"
 
 COMMANDS = {
     "demo": Entry(
@@ -47,6 +48,9 @@ COMMANDS = {
     "clear": Entry("wbpf.cli.clear:clear", "Say that a trace is good: its space is reused first.", _TRACES),
     "segment": Entry("wbpf.cli.segment:app", "Look into a segment: live, in a pool, or a file.", _RECORDING),
     "cflags": Entry("wbpf.cli.cflags:cflags", "Print what a C compiler needs for wbpf/trace.h.", _RECORDING),
+    "new": Entry("wbpf.cli.new:new", "Make an eBPF application to start from.", _EBPF),
+    "build": Entry("wbpf.cli.build:build", "Build a project: one .wasm for any kernel.", _EBPF),
+    "gen": Entry("wbpf.cli.gen:app", "Generate sources from eBPF objects.", _EBPF),
     "status": Entry("wbpf.cli.status:status", "Show segments, horizons, counters and daemons.", _DAEMONS),
     "agent": Entry("wbpf.cli.agent:agent", "Run the agent of one host.", _DAEMONS),
     "coordinator": Entry("wbpf.cli.coordinator:coordinator", "Run the coordinator.", _DAEMONS),

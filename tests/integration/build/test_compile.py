@@ -175,6 +175,6 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     zig._folder.cache_clear()
     try:
         with pytest.raises(BuildError, match="ziglang is not installed"):
-            compile_c(tmp_path / "a.c", tmp_path / "a.o", [])
+            compile_c([tmp_path / "a.c"], tmp_path / "a.o", [])
     finally:
         zig._folder.cache_clear()

@@ -37,6 +37,12 @@
 #define offsetof(type, member) __builtin_offsetof(type, member)
 #endif
 
+/*
+ * `struct name` is what records or values of this program hold: it gets into the skeleton, and wbpf.toml can say
+ * how it is shown, even if no map is declared with it.
+ */
+#define WBPF_EVENT(name) const struct name *wbpf_event_##name SEC(".wbpf.events") = (void *)0
+
 /* The compiler must not assume what a variable holds: for bounds that the verifier has to see. */
 #define barrier_var(variable) __asm__ volatile("" : "+r"(variable))
 

@@ -1,0 +1,3 @@
+module wbpf
+
+go 1.24

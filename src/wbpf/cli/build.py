@@ -1,0 +1,44 @@
+"""`wbpf build`: one WebAssembly module of a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbpf.cli.output import note, print_next, visible
+from wbpf.errors import BuildError
+
+
+def build(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project.")] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The module.  [default: build/NAME.wasm]"),
+    ] = None,
+    vmlinux: Annotated[
+        Path | None,
+        typer.Option(metavar="BTF", help="Make vmlinux.h of this BTF.  [default: the running kernel's]"),
+    ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show all that the compilers say, when they refuse a source."),
+    ] = False,
+) -> None:
+    """Build a project: compile its eBPF and its control program into one module for any kernel."""
+    from wbpf.build import build as build_project
+
+    try:
+        result = build_project(folder, out, vmlinux=vmlinux)
+    except BuildError as error:
+        if verbose:
+            for line in error.log.splitlines():
+                typer.echo(visible(line), err=True)
+        elif error.log and not error.hint:
+            error.hint = "wbpf build -v shows all that the compiler said"
+        raise
+    size = result.path.stat().st_size
+    programs = sum(len(each.programs) for each in result.manifest.objects)
+    note(f"{result.path}: {size / 1024:.0f} KiB, {programs} eBPF program{'s' * (programs != 1)}")
+    print_next(f"wbpf inspect {result.path}", f"wbpf run {result.path} --allow all")
