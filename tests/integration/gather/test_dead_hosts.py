@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.gather.cluster import Application, Cluster
 from tests.integration.gather.conftest import Start
+from wbpf.cli import main
 from wbpf.pool import Pool
 from wbpf.pooled import recover, regions
 from wbpf.recorder import Segment, Watch
 from wbpf.records import Schema, Status, Trace, decode_run, host_id
 
+PAGE = Path(__file__).parents[3] / "docs/operating.md"
 EVENTS = 6
 NEVER_US = 3_600_000_000
 FLUSHED = "this was flushed before the end"
@@ -74,7 +80,9 @@ def visit(cluster: Cluster, text: str) -> tuple[str, list[Application]]:
     return trace_id, apps
 
 
-def test_what_was_flushed_is_gathered_and_labelled(start: Start, pool: Pool) -> None:
+def test_what_was_flushed_is_gathered_and_labelled(
+    start: Start, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster = start("abc", options=options(pool))
     trace_id, apps = visit(cluster, FLUSHED)
     wait_for_flush(pool, FLUSHED)
@@ -93,6 +101,9 @@ def test_what_was_flushed_is_gathered_and_labelled(start: Start, pool: Pool) -> 
     # All that it had recorded is there, once, and in its place.
     for host in "abc":
         assert events_of(trace, host) == list(range(EVENTS))
+    assert main(["traces", "show", trace_id, "--store", str(cluster.tree.store)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "b partial" in shown and "host b died at " in shown and "flushed up to" in shown
     assert [r.host for r in trace.records if r.fields.get("message") == FLUSHED] == ["b"]
     assert len(trace.edges) == 2 and all(edge.sent and edge.received for edge in trace.edges)
 
@@ -115,13 +126,18 @@ def test_what_was_not_flushed_is_lost(start: Start, pool: Pool) -> None:
     assert trace.status is not Status.COMPLETE
 
 
-def numbers_in(segment: Segment, trace_id: str) -> dict[int, int]:
-    """Of the trace's events: number → when it was recorded, by the application's own clock."""
+def events_in(segment: Segment, trace_id: str) -> list[dict[str, Any]]:
+    """Fields of the trace's events."""
     schemas = {schema_id: Schema.parse(text) for schema_id, text in segment.schemas()[1]}
     watch = Watch(segment)
     watch.add([bytes.fromhex(trace_id)])
     records = [record for piece in watch.poll()[0] for record in decode_run(piece.data, schemas)]
-    return {r.fields["number"]: r.fields["at"] for r in records if r.name == "work" and "at" in r.fields}
+    return [record.fields for record in records if record.name == "work"]
+
+
+def numbers_in(segment: Segment, trace_id: str) -> dict[int, int]:
+    """Number → when it was recorded, by the application's own clock."""
+    return {fields["number"]: fields["at"] for fields in events_in(segment, trace_id)}
 
 
 ENDLESS = """
@@ -142,7 +158,7 @@ result = endless
 """
 
 
-@pytest.mark.parametrize("delay_s", [0.15, 0.4])
+@pytest.mark.parametrize("delay_s", [0.15, pytest.param(0.4, marks=pytest.mark.slow)])
 def test_killed_while_it_records(start: Start, pool: Pool, delay_s: float) -> None:
     """The flusher is cut off wherever it is: all from before its last round is there, nothing is torn."""
     cluster = start("ab", options=options(pool, 1000))
@@ -206,3 +222,38 @@ def test_damage_in_the_pool_is_told(start: Start, pool: Pool) -> None:
     assert part.status is Status.PARTIAL
     assert "nothing was ever flushed to it wholly" in " ".join(part.reasons)
     assert [h.host for h in cluster.tree.status().hosts if h.connected] == ["a", "c"], "nobody crashed"
+
+
+def test_the_command_in_the_docs(start: Start, pool: Pool, tmp_path: Path) -> None:
+    (command,) = re.findall(r"^\$ wbpf (agent --pool .*)$", PAGE.read_text(), re.MULTILINE)
+    cluster = start("a", options=options(pool))
+    addresses = (
+        "--coordinator",
+        cluster.tree.coordinator_address,
+        "--collector",
+        cluster.tree.collector_address,
+    )
+    where = "--host", "b", "--dir", str(cluster.tree.directory), "--ready-file", str(tmp_path / "ready")
+    words = command.replace("/dev/shm/cluster-pool", str(pool.path)).split()
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "wbpf.cli", *words, *addresses, *where],
+        env={**os.environ, "WBPF_POOL_MB": "4", "WBPF_FLUSH_US": "1000"},
+    )
+    try:
+        trace_id, _ = cluster.application("b").visit(events=EVENTS)
+
+        def flushed() -> bool:
+            with pool.join("a") as member:
+                found, _ = recover(member, host_id("b"))
+                return any(len(numbers_of(one.segment, trace_id)) == EVENTS for one in found.values())
+
+        cluster.until(flushed, "the trace to be flushed")
+        agent.terminate()
+        assert agent.wait(10) == 0
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def numbers_of(segment: Segment, trace_id: str) -> list[object]:
+    return [fields["number"] for fields in events_in(segment, trace_id)]
