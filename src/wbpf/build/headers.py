@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wbpf.bpf.btf import Btf
+from wbpf.bpf.btf.search import find
 from wbpf.build import helper_defs
 from wbpf.build.zig import zig_include
 from wbpf.envvars import CACHE_DIR
@@ -26,17 +27,18 @@ def generated_headers() -> Path:
     return folder
 
 
-def vmlinux_header(btf: Path | None = None) -> Path:
+def vmlinux_header(btf: str | None = None) -> Path:
     """The vmlinux.h of a kernel, made from its BTF.
 
     Args:
-        btf: a file with it; None for the running kernel's.
+        btf: a file with it, or the folder or URL of an archive that has the running kernel's; None for the
+            running kernel's own, else of the archive that WBPF_BTF_ARCHIVE names.
 
     Raises:
-        BuildError: there is no such file.
+        BuildError, BpfError: there is no such file.
         FormatError: it is no BTF.
     """
-    source = btf or _KERNEL_BTF
+    source = find(btf=btf) or _KERNEL_BTF
     try:
         content = source.read_bytes()
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from wbpf.build.compile import compile_bpf
 from wbpf.build.control import compile_control
 from wbpf.build.events import event_types
 from wbpf.build.headers import vmlinux_header
+from wbpf.build.min_btf import min_btf as reduced_btf
 from wbpf.build.needs import object_needs
 from wbpf.build.project import FILE, Project, params_of
 from wbpf.build.shapes import Record
@@ -45,16 +46,16 @@ def build(
     project: Project | Path,
     out: Path | None = None,
     *,
-    vmlinux: Path | None = None,
-    btf: bytes | None = None,
+    vmlinux: str | None = None,
+    min_btf: Sequence[Path] = (),
 ) -> BuildResult:
     """Build a project.
 
     Args:
         project: it, or its folder.
         out: the module; None for NAME.wasm in the project's `build` folder.
-        vmlinux: a file of BTF for `vmlinux.h`; None for the running kernel's.
-        btf: the content of the section `wbpf.btf`: reduced BTFs of kernels.
+        vmlinux: BTF for `vmlinux.h`: a file, or an archive's folder or URL; None for the running kernel's.
+        min_btf: kernels whose BTF is embedded, reduced; see `wbpf.build.min_btf`.
 
     Raises:
         ConfigError: wbpf.toml can't be used.
@@ -83,8 +84,8 @@ def build(
     wasm = compile_control(project, folder)
     contents = {f"{OBJECT_PREFIX}{name}": path.read_bytes() for name, path in objects.items()}
     contents[MANIFEST] = manifest.to_json()
-    if btf is not None:
-        contents[BTF] = btf
+    if min_btf:
+        contents[BTF] = reduced_btf(min_btf, [path.read_bytes() for path in objects.values()])
     path = out or folder / f"{project.spec.name}.wasm"
     try:
         path.write_bytes(with_sections(wasm.read_bytes(), contents))

@@ -18,8 +18,19 @@ def build(
         typer.Option("--output", "-o", metavar="FILE", help="The module.  [default: build/NAME.wasm]"),
     ] = None,
     vmlinux: Annotated[
-        Path | None,
-        typer.Option(metavar="BTF", help="Make vmlinux.h of this BTF.  [default: the running kernel's]"),
+        str | None,
+        typer.Option(
+            metavar="BTF",
+            help="Make vmlinux.h of this: file or archive.  [default: the running kernel's]",
+        ),
+    ] = None,
+    min_btf: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--min-btf",
+            metavar="PATH",
+            help="Embed, reduced, the BTF of a kernel: RELEASE.btf, or a folder of them. Repeatable.",
+        ),
     ] = None,
     verbose: Annotated[
         bool,
@@ -30,7 +41,7 @@ def build(
     from wbpf.build import build as build_project
 
     try:
-        result = build_project(folder, out, vmlinux=vmlinux)
+        result = build_project(folder, out, vmlinux=vmlinux, min_btf=min_btf or ())
     except BuildError as error:
         if verbose:
             for line in error.log.splitlines():
