@@ -37,10 +37,11 @@ class Rejection:
     instruction: int | None = None
 
     def __str__(self) -> str:
-        where = f"`{self.source}`" if self.source else ""
-        if not where and self.instruction is not None:
+        where = f"`{self.source}` ({self.place})" if self.source and self.place else self.source or self.place
+        if self.source and not self.place:
+            where = f"`{self.source}`"
+        elif not where and self.instruction is not None:
             where = f"instruction {self.instruction}"
-        where += f" ({self.place})" if self.place else ""
         return f"{self.reason}, at {where}" if where else self.reason
 
 
@@ -119,6 +120,9 @@ def _explain_load(what: str, error: int, log: str, btf: str | None) -> BpfError:
         return BpfError(what, why, "use a newer kernel, or leave the program out: autoload = False")
     if (found_map := re.search(r"map '([^']+)': failed to create: (.*)", log)) is not None:
         return BpfError(what, f"map {found_map[1]!r} can't be made: {found_map[2]}", _map_hint(error))
+    if error == -errno.EPERM and parse_rejection(log) is None:
+        why = "the kernel forbids it, although no capability is missing"
+        return BpfError(what, why, "look whether it is locked down: cat /sys/kernel/security/lockdown")
     if error == -errno.E2BIG or "program is too large" in log:
         why = reason_of(log) or "it is too complex for the verifier"
         return BpfError(what, why, "bound its loops, or split it by tail calls")
