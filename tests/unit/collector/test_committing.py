@@ -204,3 +204,47 @@ def test_who_is_gone_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         assert [s.concluded_unix_ns for s in store.traces()] == [0]
 
     run(tmp_path, work)
+
+
+def test_no_conclusion_is_stored_without_its_pieces(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        put = store.put_pieces
+
+        def refuse(pieces: Any) -> None:
+            raise StoreError("can't be written", "a number is out of range") from OverflowError("too large")
+
+        store.put_pieces = refuse  # type: ignore[method-assign]
+        told: list[WbpfError | None] = []
+        committing.hold(Arrived(100, conclusions=[conclusion()], needs={A: 10}), told.append)
+        piece = arrived()
+        piece.deliverer, piece.upto = A, 10
+        await committing.put(piece, told.append)
+        await until(lambda: len(told) == 2)
+        assert all(isinstance(error, Rejected) for error in told) and not list(store.traces())
+        store.put_pieces = put  # type: ignore[method-assign]
+        committing.hold(Arrived(100, conclusions=[conclusion()], needs={A: 10}), told.append)
+        await asyncio.sleep(0.05)
+        assert len(told) == 2, "it waits for them again"
+        await committing.put(piece, told.append)
+        await until(lambda: len(told) == 4)
+        assert told[2:] == [None, None] and committing.waiting_bytes == 0
+
+    run(tmp_path, work)
+
+
+def test_what_is_let_go_takes_nothing_along(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        done: list[str] = []
+        first = committing.hold(
+            Arrived(1, conclusions=[conclusion()], needs={A: 5, B: 5}), lambda e: done.append("1")
+        )
+        committing.hold(Arrived(1, conclusions=[conclusion()], needs={A: 4}), lambda e: done.append("2"))
+        committing.let_go([first])
+        assert list(committing._holding) == [A]
+        piece = arrived()
+        piece.deliverer, piece.upto = A, 9
+        await committing.put(piece, lambda e: done.append("piece"))
+        await until(lambda: len(done) == 2)
+        assert done == ["piece", "2"] and not committing._holding and committing.waiting_bytes == 0
+
+    run(tmp_path, work)
