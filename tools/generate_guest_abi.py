@@ -62,13 +62,15 @@ def camel(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def c_structs(spec: dict[str, Any]) -> list[str]:
+def c_structs(spec: dict[str, Any], prefix: str) -> list[str]:
+    """Constants and structs; the host has other names for them, since it has structs like them."""
     out = []
     for name, item in spec["constants"].items():
         value = item["value"] if item["value"] < 65536 else f"{item['value']:#x}u"
+        name = f"{prefix.upper()}_{name.removeprefix('WBPF_').removeprefix(f'{prefix.upper()}_')}"
         out.append(f"#define {name} {value} /* {item['doc']} */")
     for struct in spec["structs"]:
-        out += ["", f"/* {struct['name']}: {struct['doc']} */", f"struct wbpf_{struct['name']} {{"]
+        out += ["", f"/* {struct['name']}: {struct['doc']} */", f"struct {prefix}_{struct['name']} {{"]
         for kind, name, doc in struct["fields"]:
             comment = f" /* {doc} */" if doc else ""
             out.append(f"    {C_NUMBERS[kind]} {name};{comment}")
@@ -93,7 +95,7 @@ def c_header(spec: dict[str, Any]) -> str:
         "",
         "#include <stdint.h>",
         "",
-        *c_structs(spec),
+        *c_structs(spec, "wbpf"),
         "",
         "#ifdef __wasm__",
         "#define WBPF_IMPORT(name) \\",
@@ -198,7 +200,7 @@ def host_table(spec: dict[str, Any]) -> str:
         "",
         "#include <stdint.h>",
         "",
-        *c_structs(spec),
+        *c_structs(spec, "abi"),
         "",
         "/* each(name, parameters, bytes of the struct among them, result is 64 bits wide)",
         " * Parameters: o p l m r handles, i u I U numbers, t text, b bytes, w buffer, x inout, s struct. */",

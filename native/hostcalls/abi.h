@@ -5,25 +5,25 @@
 
 #include <stdint.h>
 
-#define WBPF_ABI_VERSION 1 /* what wbpf_abi() of a module returns */
-#define WBPF_MAX_HANDLES 4096 /* that a module may hold at once; one more ends it */
-#define WBPF_NAME_BYTES 64 /* longest name of a program, map, variable or parameter */
-#define WBPF_RING_BATCH 0 /* ring_open: copied in batches by ring_read */
-#define WBPF_RING_IN_PLACE 1 /* ring_open: mapped into the module's memory */
-#define WBPF_WINDOW_WRITE 1 /* map_window: stores reach the map */
-#define WBPF_BATCH_LOOKUP 0 /* map_batch: read entries */
-#define WBPF_BATCH_LOOKUP_AND_DELETE 1 /* map_batch: read entries and remove them */
-#define WBPF_BATCH_UPDATE 2 /* map_batch: write entries */
-#define WBPF_BATCH_DELETE 3 /* map_batch: remove entries */
-#define WBPF_LOG_ERROR 0 /* log: shown always */
-#define WBPF_LOG_WARNING 1 /* log: shown always */
-#define WBPF_LOG_INFO 2 /* log: shown with -v */
-#define WBPF_LOG_DEBUG 3 /* log: shown with -v */
-#define WBPF_FRAME_DISCARDED 0x40000000u /* in wbpf_ring_window's data: this record was given up by its writer */
-#define WBPF_FRAME_BUSY 0x80000000u /* in wbpf_ring_window's data: this record is still being written */
+#define ABI_VERSION 1 /* what wbpf_abi() of a module returns */
+#define ABI_MAX_HANDLES 4096 /* that a module may hold at once; one more ends it */
+#define ABI_NAME_BYTES 64 /* longest name of a program, map, variable or parameter */
+#define ABI_RING_BATCH 0 /* ring_open: copied in batches by ring_read */
+#define ABI_RING_IN_PLACE 1 /* ring_open: mapped into the module's memory */
+#define ABI_WINDOW_WRITE 1 /* map_window: stores reach the map */
+#define ABI_BATCH_LOOKUP 0 /* map_batch: read entries */
+#define ABI_BATCH_LOOKUP_AND_DELETE 1 /* map_batch: read entries and remove them */
+#define ABI_BATCH_UPDATE 2 /* map_batch: write entries */
+#define ABI_BATCH_DELETE 3 /* map_batch: remove entries */
+#define ABI_LOG_ERROR 0 /* log: shown always */
+#define ABI_LOG_WARNING 1 /* log: shown always */
+#define ABI_LOG_INFO 2 /* log: shown with -v */
+#define ABI_LOG_DEBUG 3 /* log: shown with -v */
+#define ABI_FRAME_DISCARDED 0x40000000u /* in wbpf_ring_window's data: this record was given up by its writer */
+#define ABI_FRAME_BUSY 0x80000000u /* in wbpf_ring_window's data: this record is still being written */
 
 /* map_info: what map_info tells */
-struct wbpf_map_info {
+struct abi_map_info {
     uint32_t type; /* of the kernel's `enum bpf_map_type` */
     uint32_t key_bytes; /* of a key */
     uint32_t value_bytes; /* of a value as map_lookup wants it: for per-CPU maps the values of all possible CPUs, each rounded up to 8 */
@@ -33,13 +33,13 @@ struct wbpf_map_info {
 };
 
 /* frame: stands before each record that ring_read copies; the next frame is at the next multiple of 8 behind the record */
-struct wbpf_frame {
+struct abi_frame {
     uint32_t bytes; /* of the record */
     uint32_t cpu; /* that wrote it, in a perf buffer; meaningless for others */
 };
 
 /* ring_window: a BPF ring buffer in the module's memory: addresses, and the mask of positions; records as the kernel keeps them, after a header of u32 bytes (with WBPF_FRAME_BUSY and WBPF_FRAME_DISCARDED), u32 unused */
-struct wbpf_ring_window {
+struct abi_ring_window {
     uint32_t consumer; /* of a u64: the position read up to; the module stores it (release) to give space back */
     uint32_t producer; /* of a u64: the position written up to; load it (acquire) */
     uint32_t data; /* of the records, mapped twice one after the other, so that none is split */
@@ -47,7 +47,7 @@ struct wbpf_ring_window {
 };
 
 /* run: what program_run tells */
-struct wbpf_run {
+struct abi_run {
     uint32_t result; /* of the program */
     uint32_t duration_ns; /* of one run, on average */
     uint32_t data_bytes; /* written to the output */

@@ -63,11 +63,17 @@ int64_t ring_buffer_read(struct wbpf_ring_reader *ring, uint8_t *frames, size_t 
     uint64_t start = *ring->consumer, end = load_acquire(ring->producer), at = start;
     size_t used = 0;
     bool full = false;
+    if (end - at > ring->size) /* not from us: somebody else stored a position */
+        start = at = end;
     while (at < end) {
         uint32_t header = header_at(ring, at);
         uint64_t span = span_of(header);
         if (header & BPF_RINGBUF_BUSY_BIT)
             break;
+        if (span > end - at) {
+            start = at = end;
+            break;
+        }
         if (header & BPF_RINGBUF_DISCARD_BIT) {
             copy_out(ring, start, at, frames + used);
             used += at - start;
@@ -93,10 +99,16 @@ int64_t ring_buffer_for_each(struct wbpf_ring_reader *ring, uint32_t max, wbpf_r
     uint64_t at = *ring->consumer, end = load_acquire(ring->producer);
     int64_t count = 0;
     bool stop = false;
+    if (end - at > ring->size)
+        store_release(ring->consumer, at = end);
     while (at < end && !stop && count < max) {
         uint32_t header = header_at(ring, at);
         if (header & BPF_RINGBUF_BUSY_BIT)
             break;
+        if (span_of(header) > end - at) {
+            store_release(ring->consumer, end);
+            break;
+        }
         if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
             const uint8_t *data = ring->data + (at & (ring->size - 1)) + BPF_RINGBUF_HDR_SZ;
             stop = visit(context, data, header, 0) != 0;
@@ -111,6 +123,8 @@ int64_t ring_buffer_for_each(struct wbpf_ring_reader *ring, uint32_t max, wbpf_r
 bool ring_buffer_pending(const struct wbpf_ring_reader *ring)
 {
     uint64_t at = *ring->consumer, end = load_acquire(ring->producer);
+    if (end - at > ring->size)
+        return at != end;
     for (uint32_t header; at < end; at += span_of(header)) {
         header = header_at(ring, at);
         if (header & BPF_RINGBUF_BUSY_BIT)

@@ -5,7 +5,7 @@ find_package(nanobind 3 CONFIG REQUIRED)
 file(GLOB module_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
 # For speed: tracing calls are the hot path.
 nanobind_add_module(_native NB_STATIC NB_SUPPRESS_WARNINGS NOMINSIZE ${module_sources} ${core_objects}
-  ${kernel_objects})
+  ${kernel_objects} ${hostcalls_objects})
 target_link_libraries(_native PRIVATE wbpf_core ${CMAKE_DL_LIBS})
 # A program that embeds Python may link libwbpf itself: neither copy may take the other's functions.
 target_link_options(_native PRIVATE

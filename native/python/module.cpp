@@ -40,4 +40,5 @@ NB_MODULE(_native, m)
     bind_pooled(m);
     bind_kernel(m);
     bind_user(m);
+    bind_hostcalls(m);
 }

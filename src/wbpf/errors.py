@@ -119,6 +119,17 @@ class BuildError(WbpfError):
     log = ""
 
 
+class WasmError(WbpfError):
+    """A WebAssembly module can't be run, or was ended by the host.
+
+    Attributes:
+        trace: the functions of the module that were under way, the innermost first.
+    """
+
+    exit_code = 12
+    trace: tuple[str, ...] = ()
+
+
 __all__ = [
     "AccessError",
     "BpfError",
@@ -134,6 +145,7 @@ __all__ = [
     "SegmentError",
     "StaleViewError",
     "StoreError",
+    "WasmError",
     "WbpfError",
     "WireError",
 ]

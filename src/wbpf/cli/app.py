@@ -50,6 +50,7 @@ COMMANDS = {
     "cflags": Entry("wbpf.cli.cflags:cflags", "Print what a C compiler needs for wbpf/trace.h.", _RECORDING),
     "new": Entry("wbpf.cli.new:new", "Make an eBPF application to start from.", _EBPF),
     "build": Entry("wbpf.cli.build:build", "Build a project: one .wasm for any kernel.", _EBPF),
+    "run": Entry("wbpf.cli.run:main", "Run an eBPF application: a .wasm file.", _EBPF),
     "gen": Entry("wbpf.cli.gen:app", "Generate sources from eBPF objects.", _EBPF),
     "status": Entry("wbpf.cli.status:status", "Show segments, horizons, counters and daemons.", _DAEMONS),
     "agent": Entry("wbpf.cli.agent:agent", "Run the agent of one host.", _DAEMONS),

@@ -1,0 +1,263 @@
+"""`wbpf run`: run an eBPF application packaged as a WebAssembly module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wbpf.cli.flags import Flag, parse, split, usage
+from wbpf.errors import ConfigError, WbpfError
+
+if TYPE_CHECKING:
+    from wbpf.wasm.grants import Grants
+    from wbpf.wasm.module import Module
+    from wbpf.wasm.params import Param
+    from wbpf.wasm.result import RunResult
+
+FLAGS = {
+    flag.name: flag
+    for flag in (
+        Flag("output", "columns|json|yaml", "How to print events; json is one object a line.", "o"),
+        Flag("fields", "A,B,…", "Fields of events to print, in this order."),
+        Flag("filter", "CEL", "Print the events for which this is true: 'ms > 10 && comm == \"dd\"'."),
+        Flag("pid", "PID", "Trace this process only; the eBPF programs leave out the others."),
+        Flag("comm", "NAME", "Trace threads of this name only."),
+        Flag("cgroup", "PATH", "Trace processes in this cgroup only, and below it."),
+        Flag("duration", "TIME", "Stop after 10s, 500ms, 2m."),
+        Flag("backend", "auto|kernel|user", "What runs the eBPF programs."),
+        Flag("btf", "FILE", "The kernel's BTF, where the kernel has none itself."),
+        Flag("allow", "KINDS", "Grant what the module asks for: all, or programs,attach,fs,network,env."),
+        Flag("memory", "MIB", "Memory that it may use, in place of what its manifest says."),
+        Flag("deadline", "TIME", "How long it may compute without waiting; 0s: without end."),
+        Flag("verbose", "", "Show what it logs, and all of a verifier's words.", "v"),
+        Flag("help", "", "Show the module's flags; needs no privileges.", "h"),
+    )
+}
+_OUTPUTS = ("columns", "json", "yaml")
+_HEAD = "Usage: wbpf run [OPTIONS] MODULE [PARAMETERS] [-- ARGUMENTS]"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit status.
+
+    Raises:
+        WbpfError: it can't run, or was ended.
+    """
+    at = split(arguments, FLAGS)
+    if at < 0:
+        if any(word in ("-h", "--help") for word in arguments):
+            print(_help())
+            return 0
+        raise ConfigError("there is no module to run", _HEAD, "wbpf run app.wasm")
+    from wbpf.wasm.module import Module
+
+    module = Module.open(arguments[at])
+    params = module.manifest.params if module.manifest else ()
+    flags = FLAGS | {param.name: _flag_of(param) for param in params}
+    given = parse([*arguments[:at], *arguments[at + 1 :]], flags)
+    if "help" in given.values:
+        print(_help(module))
+        return 0
+    return _run(module, given.values, [*given.words, *given.rest])
+
+
+def _run(module: Module, values: dict[str, str], arguments: list[str]) -> int:
+    from wbpf.wasm.limits import Limits
+
+    output = _one_of(values, "output", _OUTPUTS)
+    _validate_backend(_one_of(values, "backend", ("auto", "kernel", "user")))
+    verbose = values.get("verbose") == "true"
+    printer = _Printer(module, output, values.get("fields"))
+    params = module.manifest.params if module.manifest else ()
+    deadline_s = _time_s(values, "deadline")
+    options: dict[str, Any] = {
+        "params": {param.name: param.parse(values[param.name]) for param in params if param.name in values},
+        "grants": _grants(module, values.get("allow")),
+        "limits": Limits(
+            memory_mib=_number(values, "memory"),
+            deadline_ms=None if deadline_s is None else round(deadline_s * 1000),
+        ),
+        "filter": _filter(values),
+        "where": values.get("filter"),
+        "on_event": printer.print,
+        "on_log": _log_verbosely if verbose else _log,
+        "btf": values.get("btf"),
+        "stdin": True,
+        "stdout": 1 if output == "columns" else 2,
+    }
+    duration_s = _time_s(values, "duration")
+    status = 0
+    guest = module.start(arguments, **options)
+    try:
+        result = guest.wait(duration_s)
+        status = result.exit_status
+        _explain(module, result, verbose)
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        guest.close()
+        sys.stdout.flush()
+    if not guest.has_ended:  # its thread is in a call that can't be ended: leave without it
+        os._exit(status or 1)
+    return status
+
+
+def _explain(module: Module, result: RunResult, verbose: bool) -> None:
+    """Say what the module most likely gave up for."""
+    if result.exit_status and result.error is not None:
+        from wbpf.cli.output import print_error
+
+        print_error(result.error)
+        log = getattr(result.error, "log", "")
+        if verbose and log:
+            sys.stderr.write(f"{log}\n")
+    if result.exit_status:
+        sys.stderr.write(f"{module.name} ended with status {result.exit_status}\n")
+
+
+# ---- options ----
+
+
+def _one_of(values: dict[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = values.get(name, allowed[0])
+    if value not in allowed:
+        raise ConfigError(f"--{name} {value!r} can't be used", "", f"choose from {', '.join(allowed)}")
+    return value
+
+
+def _validate_backend(backend: str) -> None:
+    if backend == "user":
+        raise ConfigError(
+            "--backend user can't be used", "eBPF programs run in the kernel only so far", "--backend kernel"
+        )
+
+
+def _number(values: dict[str, str], name: str) -> int | None:
+    text = values.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise ConfigError(f"--{name} {text!r} can't be used", "", "give a whole number above 0")
+    return int(text)
+
+
+def _time_s(values: dict[str, str], name: str) -> float | None:
+    if name not in values:
+        return None
+    from wbpf.wasm.params import Param
+
+    ns = Param(name, "duration").parse(values[name])
+    assert isinstance(ns, int)
+    return ns / 1e9
+
+
+def _filter(values: dict[str, str]) -> Any:
+    if not {"pid", "comm", "cgroup"} & set(values):
+        return None
+    from wbpf.wasm.filters import Filter
+
+    return Filter(_number(values, "pid"), values.get("comm"), values.get("cgroup"))
+
+
+def _grants(module: Module, allow: str | None) -> Grants:
+    from wbpf.wasm.grants import KINDS, Grants, wishes
+
+    if allow is not None:
+        return Grants.parse(allow)
+    asked = wishes(module.manifest.capabilities) if module.manifest else {}
+    if not asked or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return Grants()
+    from wbpf.cli.output import visible
+
+    sys.stderr.write(f"{module.name} asks to\n")
+    for kind, what in asked.items():
+        sys.stderr.write(f"  {KINDS[kind]}: {visible(what)}\n")
+    sys.stderr.write("Allow it? [y/N] ")
+    sys.stderr.flush()
+    return Grants.all() if sys.stdin.readline().strip().lower() in ("y", "yes") else Grants()
+
+
+def _flag_of(param: Param) -> Flag:
+    default = param.default
+    words = param.help
+    if default is not None and not isinstance(default, bool):
+        words = f"{words} [{param.text(default)}]".strip()
+    elif default is None:
+        words = f"{words} [must be given]".strip()
+    if param.type == "bool":
+        return Flag(param.name, "", f"{words} [on]".strip() if default else words)
+    metavar = "|".join(choice.name for choice in param.choices) or param.type.upper()
+    return Flag(param.name, metavar, words)
+
+
+def _help(module: Module | None = None) -> str:
+    if module is None:
+        return usage(
+            f"{_HEAD}\n\nRun an eBPF application packaged as a WebAssembly module.",
+            {"Options": list(FLAGS.values())},
+        )
+    from wbpf.cli.output import visible
+
+    manifest = module.manifest
+    about = [f"Usage: wbpf run {module.name} [PARAMETERS] [OPTIONS] [-- ARGUMENTS]"]
+    if manifest:
+        about += ["", visible(f"{manifest.name} {manifest.version}: {manifest.description}")]
+    params = [_flag_of(param) for param in manifest.params] if manifest else []
+    return usage("\n".join(about), {"Parameters": params, "Options": list(FLAGS.values())})
+
+
+# ---- what it prints ----
+
+
+def _log(level: int, text: str) -> None:
+    if level < 2:
+        _log_verbosely(level, text)
+
+
+def _log_verbosely(level: int, text: str) -> None:
+    from wbpf.cli.output import visible
+
+    names = ("error", "warning", "info", "debug")
+    sys.stderr.write(f"{names[min(level, 3)]}: {visible(text)}\n")
+
+
+class _Printer:
+    """Prints events; what that takes is imported with the first."""
+
+    def __init__(self, module: Module, output: str, fields: str | None) -> None:
+        self._kinds = module.manifest.events if module.manifest else ()
+        self._output, self._fields = output, fields
+        self._printer: Any = None
+        if fields is not None:
+            self._make()
+
+    def _make(self) -> Any:
+        from wbpf.cli.events import EventPrinter
+
+        self._printer = EventPrinter(self._kinds, self._output, self._fields)
+        return self._printer
+
+    def print(self, event: Any) -> None:
+        (self._printer or self._make()).print(event)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command and print its errors."""
+    try:
+        status = run(arguments)
+    except WbpfError as error:
+        from wbpf.cli.output import print_error
+
+        print_error(error)
+        status = error.exit_code
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        status = 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status

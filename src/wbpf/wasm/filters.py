@@ -1,0 +1,86 @@
+"""Filters on process, command and cgroup, put into eBPF programs before they are loaded.
+
+The object's side is `wbpf/filter.bpf.h`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from wbpf.bpf.kernel import Object
+from wbpf.errors import ConfigError
+
+_VARIABLE = "wbpf_filter"
+_PID, _COMM, _CGROUP = 1, 2, 4
+_LAYOUT = struct.Struct("<IIQII16s")
+_ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is traced; None stands for anything.
+
+    Args:
+        pid: of a process.
+        comm: the name of a thread, 15 bytes at most.
+        cgroup: the folder of a cgroup (v2); processes in it and below it are traced.
+    """
+
+    pid: int | None = None
+    comm: str | None = None
+    cgroup: str | None = None
+
+    def pack(self) -> bytes:
+        """The object's variable.
+
+        Raises:
+            ConfigError: a value can't be used.
+        """
+        flags = level = cgroup = 0
+        comm = (self.comm or "").encode()
+        if self.pid is not None:
+            flags |= _PID
+        if self.comm is not None:
+            flags |= _COMM
+            if len(comm) > 15:
+                raise ConfigError(
+                    f"--comm {self.comm!r} can't be used", "the kernel keeps 15 bytes of a name"
+                )
+        if self.cgroup is not None:
+            flags |= _CGROUP
+            cgroup, level = _cgroup(self.cgroup)
+        return _LAYOUT.pack(flags, self.pid or 0, cgroup, level, 0, comm)
+
+    def apply(self, target: Object) -> None:
+        """Set it in an object.
+
+        Raises:
+            ConfigError: the object has no filter, or a value can't be used.
+        """
+        if _VARIABLE not in target.variables:
+            raise ConfigError(
+                f"eBPF object {target.name!r} can't filter by --pid, --comm or --cgroup",
+                f"it has no variable {_VARIABLE}",
+                "include <wbpf/filter.bpf.h> in it and ask wbpf_filtered()",
+            )
+        target.set(_VARIABLE, self.pack())
+
+
+def _cgroup(path: str) -> tuple[int, int]:
+    """The id and depth of a cgroup, given as a folder or by its name below the root."""
+    folder = Path(path) if path.startswith(f"{_ROOT}") else _ROOT / path.lstrip("/")
+    real = Path(os.path.realpath(folder))
+    try:
+        number = real.stat().st_ino
+    except OSError as error:
+        raise ConfigError(
+            f"--cgroup {path!r} can't be used", str(error), f"give a folder below {_ROOT}"
+        ) from error
+    if not real.is_relative_to(_ROOT) or not (real / "cgroup.procs").exists():
+        raise ConfigError(
+            f"--cgroup {path!r} can't be used", f"{real} is no cgroup", f"give a folder below {_ROOT}"
+        )
+    return number, len(real.relative_to(_ROOT).parts)

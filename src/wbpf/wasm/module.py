@@ -1,0 +1,197 @@
+"""Modules: opened, compiled or taken from the cache, and run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from wbpf import _native
+from wbpf.errors import WasmError
+from wbpf.wasm.cache import Cache
+from wbpf.wasm.engine import open_engine
+from wbpf.wasm.grants import Grants
+from wbpf.wasm.guest import Guest, Options
+from wbpf.wasm.imports import validate_imports
+from wbpf.wasm.limits import Limits
+from wbpf.wasm.result import RunResult
+from wbpf.wasm.sections import MANIFEST, objects, read_sections
+
+if TYPE_CHECKING:
+    from wbpf.wasm.events import Event
+    from wbpf.wasm.filters import Filter
+    from wbpf.wasm.manifest import Manifest
+    from wbpf.wasm.params import Value
+
+_NO_CODE = "it is damaged, or needs something of WebAssembly that is not supported"
+
+
+class Module:
+    """A WebAssembly module with its eBPF objects. Any number of guests may run it, also at once.
+
+    Args:
+        wasm: the module's bytes.
+        name: for messages, and the guest's first argument.
+        cache: of compiled code; None: compile it anew.
+
+    Raises:
+        FormatError: it is no module, is damaged, or its manifest is.
+        WasmError: there is no Wasmtime.
+    """
+
+    def __init__(self, wasm: bytes, name: str = "module", cache: Cache | None = None) -> None:
+        self.wasm, self.name, self._cache = wasm, name, cache
+        sections = read_sections(wasm)
+        #: the eBPF objects in it, by name
+        self.objects = objects(sections)
+        #: None for a module that was not made by `wbpf build`
+        self.manifest: Manifest | None = None
+        if MANIFEST in sections:
+            from wbpf.wasm.manifest import Manifest
+
+            self.manifest = Manifest.of(sections)
+        self._compiled: dict[bool, _native.WasmModule] = {}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, cache: Cache | None = None) -> Module:
+        """Open a file; its compiled code is kept in the user's cache by default.
+
+        Raises:
+            WasmError: it can't be read.
+            FormatError: see Module.
+        """
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 - faster than by Path, which start-up is measured with
+                wasm = file.read()
+        except OSError as error:
+            raise WasmError(
+                f"module {os.fspath(path)!r} can't be opened", str(error), "check the path"
+            ) from error
+        return cls(wasm, os.path.basename(path), Cache() if cache is None else cache)  # noqa: PTH119
+
+    def imports(self) -> list[tuple[str, str]]:
+        """What it imports: module and name."""
+        return self.code(False).imports()
+
+    def code(self, with_fuel: bool) -> _native.WasmModule:
+        """Its compiled code.
+
+        Raises:
+            WasmError: it can't be compiled.
+        """
+        if with_fuel not in self._compiled:
+            open_engine()
+            self._compiled[with_fuel] = self._load(with_fuel)
+        return self._compiled[with_fuel]
+
+    def _load(self, with_fuel: bool) -> _native.WasmModule:
+        code = self._cache.find(self.wasm, with_fuel) if self._cache else None
+        if code is None:
+            code, why = _native.WasmModule.compile(self.wasm, with_fuel)
+            if code is None:
+                raise WasmError(
+                    f"module {self.name!r} can't be compiled", why.splitlines()[-1].strip() or _NO_CODE
+                )
+            validate_imports(code.imports())
+            if self._cache:
+                self._cache.keep(self.wasm, with_fuel, code)
+        return code
+
+    def start(
+        self,
+        args: Sequence[str] = (),
+        *,
+        params: Mapping[str, Value] | None = None,
+        env: Mapping[str, str] | None = None,
+        grants: Grants | None = None,
+        limits: Limits | None = None,
+        filter: Filter | None = None,
+        where: str | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        on_log: Callable[[int, str], None] | None = None,
+        btf: str | os.PathLike[str] | None = None,
+        stdin: bool = False,
+        stdout: int = 1,
+        stderr: int = 2,
+    ) -> Guest:
+        """Run it in a thread of its own.
+
+        Args:
+            args: for the guest, behind its name.
+            params: values of the manifest's parameters, by name; the others have their defaults.
+            env: from which the manifest's variables are taken; the process's by default.
+            grants: what of the manifest's wishes it gets; nothing by default. A module without a manifest may
+                load any eBPF program, and gets no files, network or environment.
+            limits: of memory, time and instructions.
+            filter: which processes its programs trace.
+            where: a CEL expression; events for which it is not true are left out.
+            on_event: gets the events, on the guest's thread.
+            on_log: gets what it logs: level (0 error to 3 debug) and text.
+            btf: a file with the kernel's BTF.
+            stdin: whether it reads this process's.
+            stdout: descriptor that its standard output goes to.
+            stderr: the same of its standard error.
+
+        Raises:
+            AccessError: something it asks for is not granted.
+            ConfigError: a parameter, filter or expression can't be used.
+            WasmError: it can't be compiled, or imports what is not there.
+        """
+        options = Options(
+            args=(self.name, *args),
+            params=params or {},
+            env=os.environ if env is None else env,
+            grants=grants or Grants(),
+            limits=limits or Limits(),
+            filter=filter,
+            where=where,
+            on_event=on_event,
+            on_log=on_log,
+            btf=None if btf is None else os.fspath(btf),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        return Guest(self, options)
+
+    def run(
+        self, args: Sequence[str] = (), *, duration_s: float | None = None, **options: object
+    ) -> RunResult:
+        """Run it and wait for its end; Ctrl-C ends it.
+
+        Args:
+            args: see start().
+            duration_s: it is stopped after so long.
+            options: see start().
+
+        Raises:
+            WasmError: it trapped, or did what a guest may not; the text says what and where.
+        """
+        with self.start(args, **options) as guest:  # type: ignore[arg-type]
+            return guest.wait(duration_s)
+
+    async def run_async(
+        self, args: Sequence[str] = (), *, duration_s: float | None = None, **options: object
+    ) -> RunResult:
+        """The same without blocking the event loop; cancelling it stops the guest."""
+        import asyncio
+
+        with self.start(args, **options) as guest:  # type: ignore[arg-type]
+            try:
+                return await asyncio.to_thread(guest.wait, duration_s)
+            except asyncio.CancelledError:
+                guest.stop()
+                raise
+
+
+def module_of_text(text: str) -> bytes:
+    """A module from WebAssembly's text format.
+
+    Raises:
+        WasmError: the text is wrong.
+    """
+    open_engine()
+    wasm, why = _native.wasm_from_text(text.encode())
+    if why:
+        raise WasmError("the text is no WebAssembly module", why)
+    return wasm
