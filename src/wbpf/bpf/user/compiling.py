@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -13,6 +14,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
+from wbpf.bpf.user.translate import module
 from wbpf.errors import BpfError
 
 ARCHITECTURES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
@@ -35,16 +37,16 @@ _ALLOC = 2
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A translated program.
+    """Translated programs.
 
     Args:
         code: may be mapped at any page.
-        entry: offset of the program in it.
+        entries: offsets of the programs in it, by name.
     """
 
     arch: str
     code: bytes
-    entry: int
+    entries: Mapping[str, int]
 
 
 def triple(arch: str) -> str:
@@ -69,12 +71,12 @@ def _machine(arch: str, level: int) -> Any:
     )
 
 
-def compile_blob(assembly: str, count: int, arch: str = platform.machine()) -> Blob:
-    """Compile a translated program.
+def compile_blob(programs: Mapping[str, str], count: int, arch: str = platform.machine()) -> Blob:
+    """Compile translated programs.
 
     Args:
-        assembly: of LLVM.
-        count: instructions that it was made from: many are optimised less, so that the time stays bounded.
+        programs: LLVM assembly of `translate`, by name.
+        count: instructions that they were made from: many are optimised less, so that the time stays bounded.
         arch: as `platform.machine()` says it.
 
     Raises:
@@ -82,16 +84,16 @@ def compile_blob(assembly: str, count: int, arch: str = platform.machine()) -> B
     """
     level = 2 if count <= _SLOW_ABOVE else 1 if count <= _PLAIN_ABOVE else 0
     machine = _machine(arch, level)
-    module = llvm.parse_assembly(assembly)
-    module.verify()
+    parsed = llvm.parse_assembly(module(programs.values(), triple(arch)))
+    parsed.verify()
     options = llvm.PipelineTuningOptions(speed_level=level)
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = level == 2
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
-    return _link(machine.emit_object(module), arch)
+    builder.getModulePassManager().run(parsed, builder)
+    return _link(machine.emit_object(parsed), arch, programs)
 
 
-def _link(elf: bytes, arch: str) -> Blob:
+def _link(elf: bytes, arch: str, programs: Iterable[str]) -> Blob:
     """Lay out the sections one behind the other, and fill in the distances between them."""
     file = ELFFile(BytesIO(elf))
     places: dict[int, int] = {}
@@ -117,8 +119,9 @@ def _link(elf: bytes, arch: str) -> Blob:
             at = places[section["sh_info"]] + relocation["r_offset"]
             to = places[symbol["st_shndx"]] + symbol["st_value"] + relocation["r_addend"]
             _relocate(code, arch, relocation["r_info_type"], at, to)
-    entry = next(symbol for symbol in symbols if symbol.name == "entry")
-    return Blob(arch, bytes(code), places[entry["st_shndx"]] + entry["st_value"])
+    named = {symbol.name: symbol for symbol in symbols}
+    entries = {name: places[named[name]["st_shndx"]] + named[name]["st_value"] for name in programs}
+    return Blob(arch, bytes(code), entries)
 
 
 def _relocate(code: bytearray, arch: str, kind: int, at: int, to: int) -> None:

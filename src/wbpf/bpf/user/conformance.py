@@ -19,7 +19,7 @@ def main(args: Sequence[str], text: str) -> int:
     memory = next((arg for arg in args if not arg.startswith("-")), "")
     try:
         context = bytearray.fromhex(memory)
-        program = UserProgram(bytes.fromhex(text), Context(len(context), memory=True), checks=True)
+        program = UserProgram.load(bytes.fromhex(text), Context(len(context), memory=True), checks=True)
         print(f"{program.run(context).value:x}")
     except ValueError as error:
         print(f"error: not hexadecimal: {error}", file=sys.stderr)

@@ -29,6 +29,9 @@ class Class(IntEnum):
     ALU64 = 7
 
 
+_CLASSES = tuple(Class)
+
+
 class Alu(IntEnum):
     """Operations of ALU and ALU64 (section 4.1)."""
 
@@ -135,7 +138,7 @@ class Insn:
 
     @property
     def cls(self) -> Class:
-        return Class(self.opcode & 7)
+        return _CLASSES[self.opcode & 7]
 
     @property
     def code(self) -> int:

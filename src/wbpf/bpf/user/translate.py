@@ -9,6 +9,8 @@ is checked while the program runs: then the stack is the environment's, else eac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from wbpf.bpf.user.flow import Flow, Function, blocks, code_target
 from wbpf.bpf.user.isa import FETCH, STACK_BYTES, Alu, Atomic, Call, Class, Insn, Jump, Mode, Wide
 from wbpf.bpf.user.proof import Proof
@@ -57,25 +59,34 @@ attributes #2 = { nounwind }
 """
 
 
-def translate(flow: Flow, slots: Slots, proof: Proof, triple: str) -> str:
-    """The LLVM assembly of a program.
+def translate(name: str, flow: Flow, slots: Slots, proof: Proof) -> str:
+    """The LLVM assembly of a program, without what all programs share.
 
     Args:
+        name: of the program among those that are compiled together.
         flow: the program.
         slots: where helpers and maps are in the environment; helpers are added as they are met.
         proof: what needs no check.
+    """
+    parts = [_Body(name, flow, function, slots, proof).text() for function in flow.functions.values()]
+    parts += [_callback(name, entry) for entry in sorted(flow.callbacks)]
+    return "\n".join(parts)
+
+
+def module(programs: Iterable[str], triple: str) -> str:
+    """A module of translated programs.
+
+    Args:
+        programs: their assembly.
         triple: of the target, as `x86_64-unknown-linux-gnu`.
     """
-    parts = [f'target triple = "{triple}"', _HEAD]
-    parts += [_Body(flow, function, slots, proof).text() for function in flow.functions.values()]
-    parts += [_callback(entry) for entry in sorted(flow.callbacks)]
-    return "\n".join([*parts, _TAIL])
+    return "\n".join([f'target triple = "{triple}"', _HEAD, *programs, _TAIL])
 
 
-def _callback(entry: int) -> str:
+def _callback(name: str, entry: int) -> str:
     """A local function as helpers call it; its frame is below that of the caller of the helper."""
     return f"""\
-define internal i64 @cb{entry}(ptr %env, {_PARAMETERS}) #0 {{
+define internal i64 @"{name}.cb{entry}"(ptr %env, {_PARAMETERS}) #0 {{
   %at = getelementptr i8, ptr %env, i64 {Env.FRAME}
   %caller = load ptr, ptr %at
   %frame = getelementptr i8, ptr %caller, i64 {-STACK_BYTES}
@@ -90,7 +101,7 @@ stop:
   unreachable
 go:
   store ptr %frame, ptr %at
-  %r = call i64 @f{entry}(ptr %env, {_PARAMETERS}, ptr %frame)
+  %r = call i64 @"{name}.f{entry}"(ptr %env, {_PARAMETERS}, ptr %frame)
   store ptr %caller, ptr %at
   ret i64 %r
 }}
@@ -100,7 +111,8 @@ go:
 class _Body:
     """Writes one function."""
 
-    def __init__(self, flow: Flow, function: Function, slots: Slots, proof: Proof) -> None:
+    def __init__(self, name: str, flow: Flow, function: Function, slots: Slots, proof: Proof) -> None:
+        self._name = name
         self._flow, self._function, self._slots, self._proof = flow, function, slots, proof
         self._main = function.entry == 0
         self._lines: list[str] = []
@@ -109,10 +121,10 @@ class _Body:
 
     def text(self) -> str:
         if self._main:
-            self._emit("define i64 @entry(ptr %env, i64 %a1) #0 {\nstart:")
+            self._emit(f'define i64 @"{self._name}"(ptr %env, i64 %a1) #0 {{\nstart:')
         else:
-            name = f"@f{self._function.entry}(ptr %env, {_PARAMETERS}, ptr %frame)"
-            self._emit(f"define internal i64 {name} #0 {{\nstart:")
+            head = f"{self._local(self._function.entry)}(ptr %env, {_PARAMETERS}, ptr %frame)"
+            self._emit(f"define internal i64 {head} #0 {{\nstart:")
         for n in range(10):
             self._emit(f"  %r{n} = alloca i64\n  %p{n} = alloca ptr\n  store i64 0, ptr %r{n}")
         if self._proof.complete:
@@ -136,6 +148,12 @@ class _Body:
                 self._emit(f"  br label %b{block[-1].next}")
         self._emit("}\n")
         return "\n".join(self._lines)
+
+    def _local(self, entry: int) -> str:
+        return f'@"{self._name}.f{entry}"'
+
+    def _callback(self, entry: int) -> str:
+        return f'@"{self._name}.cb{entry}"'
 
     # ---- values ----
 
@@ -303,7 +321,10 @@ class _Body:
         if insn.by_register:
             self._call_register(insn)
         elif insn.src == Call.LOCAL:
-            self._set(0, self._value(f"call i64 @f{insn.target}({self._arguments()}, ptr {self._below()})"))
+            self._set(
+                0,
+                self._value(f"call i64 {self._local(insn.target)}({self._arguments()}, ptr {self._below()})"),
+            )
         elif lookup := self._proof.lookups.get(insn.at):
             self._array_lookup(lookup.slot, lookup.stride)
         elif insn.src == Call.HELPER and insn.imm == TAIL_CALL:
@@ -331,10 +352,10 @@ class _Body:
         arguments = self._arguments()
         for entry in sorted(self._flow.callbacks):
             here, on = self._label(), self._label()
-            same = self._value(f"icmp eq i64 {wanted}, ptrtoint (ptr @cb{entry} to i64)")
+            same = self._value(f"icmp eq i64 {wanted}, ptrtoint (ptr {self._callback(entry)} to i64)")
             self._emit(f"  br i1 {same}, label %{here}, label %{on}")
             self._emit(f"{here}:")
-            self._set(0, self._value(f"call i64 @f{entry}({arguments}, ptr {self._below()})"))
+            self._set(0, self._value(f"call i64 {self._local(entry)}({arguments}, ptr {self._below()})"))
             self._emit(f"  br label %{done}\n{on}:")
         self._stop(Stop.CALL, insn.at)
         self._emit(f"{done}:")
@@ -377,7 +398,7 @@ class _Body:
             case Wide.NUMBER:
                 self._set(insn.dst, str(_wrapped(insn.imm, 64)))
             case Wide.CODE:
-                function = f"@cb{code_target(insn)}"
+                function = self._callback(code_target(insn))
                 self._set(insn.dst, self._value(f"ptrtoint ptr {function} to i64"), function)
             case Wide.MAP_INDEX:
                 self._set(insn.dst, self._listed(Env.MAPS, low, "i64"))

@@ -1,8 +1,8 @@
 """Following all ways through a program, with what is known of its values.
 
 Each way is followed until it ends or comes to a place where more was allowed already. A loop is followed
-exactly for `_PRECISE` rounds; then what its rounds have in common is looked for, by widening to the next number
-that the program itself compares with.
+exactly for `_PRECISE` rounds; then what its rounds have in common is looked for, by widening to the next
+number that the program itself compares with.
 """
 
 from __future__ import annotations

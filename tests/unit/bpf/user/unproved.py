@@ -1,0 +1,21 @@
+"""Programs translated as if nothing could be proved of them."""
+
+from __future__ import annotations
+
+from wbpf import _native
+from wbpf.bpf.user.compiling import compile_blob
+from wbpf.bpf.user.flow import analyse
+from wbpf.bpf.user.isa import decode
+from wbpf.bpf.user.program import UserProgram
+from wbpf.bpf.user.proof import Proof
+from wbpf.bpf.user.slots import Slots
+from wbpf.bpf.user.translate import translate
+from wbpf.bpf.user.verifier import Context
+
+
+def load_unproved(code: bytes, context: Context) -> UserProgram:
+    """Load a program with all checks."""
+    insns, slots, proof = decode(code), Slots(), Proof()
+    blob = compile_blob({"program": translate("program", analyse(insns), slots, proof)}, len(insns))
+    native = _native.UserProgram(blob.code, blob.entries["program"], slots.helpers, [], [], [], True)
+    return UserProgram(native, context, proof, blob.code)
