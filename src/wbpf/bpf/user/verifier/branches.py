@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wbpf.bpf.user.isa import Jump
 from wbpf.bpf.user.verifier import ranges
-from wbpf.bpf.user.verifier.ranges import ALL, ALL32, HALF, Range, make
+from wbpf.bpf.user.verifier.ranges import ALL, HALF, Range, make
 
 _OPPOSITE = {
     Jump.JEQ: Jump.JNE,
@@ -44,7 +44,7 @@ def refine(jump: Jump, a: Range, b: Range, *, taken: bool, narrow: bool) -> Pair
         narrow: it compares the low 32 bits.
     """
     if jump is Jump.JSET:
-        return _bits(a, b, taken=taken)
+        return _bits(a, ranges.truncate(b) if narrow else b, taken=taken)
     if not taken:
         jump = _OPPOSITE[jump]
     if narrow:
@@ -136,11 +136,10 @@ def _holds(jump: Jump, a: Range, b: Range) -> Range | None:
 
 
 def _bits(a: Range, b: Range, *, taken: bool) -> Pair:
+    """JSET; for one of 32 bits `b` has only those."""
     if taken:
-        return None if not (a.value | a.mask) & (b.value | b.mask) & ALL else (a, b)
+        return None if not (a.value | a.mask) & (b.value | b.mask) else (a, b)
     if a.value & b.value:
         return None
-    if b.is_known and b.low <= ALL32:  # none of these bits is set
-        made = make(a.value, a.mask & ~b.low, a.low, a.high, a.slow, a.shigh)
-        return None if made is None else (made, b)
-    return (a, b)
+    made = make(a.value, a.mask & ~b.value, a.low, a.high, a.slow, a.shigh)  # no bit of b is set
+    return None if made is None else (made, b)

@@ -451,7 +451,7 @@ class _Verifier:
             if pair is None:
                 return False
             state.frame.registers[insn.dst] = pair[0]
-            if insn.by_register and insn.src != insn.dst and insn.src != 10:
+            if insn.by_register and insn.src != insn.dst and insn.src != 10 and jump is not Jump.JSET:
                 state.frame.registers[insn.src] = pair[1]
             return True
         if narrow:
