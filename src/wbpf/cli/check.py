@@ -1,0 +1,115 @@
+"""`wbpf check`: which programs of a module load on a kernel, and why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wbpf.cli.output import Column, Output, OutputOption, print_next, print_rows, visible
+from wbpf.cli.probe_file import ProbeFile
+from wbpf.errors import BpfError, ConfigError
+
+if TYPE_CHECKING:
+    from wbpf.bpf.btf import Btf
+    from wbpf.bpf.check import Finding, Kernel
+
+_STYLES = {"yes": "green", "no": "bold red", "could not tell": "yellow"}
+_COLUMNS = [
+    Column("object", shown=False),
+    Column("program"),
+    Column("section"),
+    Column("loads", style=lambda value: _STYLES.get(value, "")),
+    Column("attaches", style=lambda value: _STYLES.get(value, "")),
+    Column("reasons", shown=False),
+]
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .wasm module, or an eBPF object (.bpf.o).")],
+    btf: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|ARCHIVE", help="BTF of the kernel, if it has none; `none`: as if it had none."
+        ),
+    ] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(metavar="RELEASE", help="Another kernel than this host's; its BTF comes by --btf."),
+    ] = None,
+    output: OutputOption = Output.COLUMNS,
+) -> None:
+    """Tell which programs load and attach, and why the others don't.
+
+    Nothing of the file is loaded. Exit status: 0 if all load, 1 if one does not.
+    """
+    from wbpf.bpf.check import check_object
+
+    probe = ProbeFile.open(file)
+    target = _kernel(probe, btf, kernel)
+    findings = [one for name, elf in probe.objects.items() for one in check_object(name, elf, target)]
+    print_rows([_row(one) for one in findings], _COLUMNS, output)
+    if output is Output.COLUMNS:
+        for one in findings:
+            _explain(one)
+    if any(one.loads.value == "no" for one in findings):
+        raise typer.Exit(1)
+    if target.here:
+        print_next(f"wbpf run {file}")
+
+
+def _kernel(probe: ProbeFile, btf: str | None, release: str | None) -> Kernel:
+    from wbpf.bpf.btf import Btf, KernelName, find
+    from wbpf.bpf.check import Kernel
+
+    host = KernelName.of_host()
+    if release is not None and release != host.release:
+        if btf is None:
+            hint = "give it: --btf FILE, or an archive"
+            raise ConfigError(f"kernel {release} can't be checked for", "its BTF is not here", hint)
+        name = KernelName(release, host.machine, host.distribution, host.version)
+        path = find(name, btf=btf)
+        if path is None:
+            raise BpfError(f"kernel {release} can't be checked for", f"{btf!r} has no BTF of it")
+        return Kernel(_parsed(path), here=False)
+    path = find(sections=probe.sections, btf=btf)
+    if path is not None:
+        return Kernel(_parsed(path), here=btf is None or not Path(btf).is_file())
+    own = None
+    if btf != "none":
+        try:
+            own = Btf.of_kernel()
+        except BpfError:
+            own = None  # each program that needs it says so
+    return Kernel(own, here=True)
+
+
+def _parsed(path: Path) -> Btf:
+    from wbpf.bpf.btf import Btf
+
+    return Btf.parse(path.read_bytes())
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    reasons = [
+        {"needs": one.what, "have": one.have.value, "why": one.why, "hint": one.hint}
+        for one in finding.reasons
+    ]
+    attaches = finding.attaches.value if finding.attaches else None
+    return {
+        "object": finding.object,
+        "program": finding.program,
+        "section": finding.section,
+        "loads": finding.loads.value,
+        "attaches": attaches,
+        "reasons": reasons,
+    }
+
+
+def _explain(finding: Finding) -> None:
+    for one in finding.reasons:
+        typer.echo()
+        typer.echo(visible(f"{finding.program}: needs {one.what}: {one.have.value}, {one.why}"))
+        if one.hint:
+            typer.echo(visible(f"  try: {one.hint}"))

@@ -1,0 +1,150 @@
+"""What a check foresees is what loading and attaching then do, program by program, on this kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wbpf.bpf import Object, features
+from wbpf.bpf.btf import Btf, encode
+from wbpf.bpf.check import Finding, Kernel, check_object
+from wbpf.bpf.features import Have
+from wbpf.bpf.object_file import ObjectFile
+from wbpf.errors import WbpfError
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def elf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    for have in (features.have_libbpf, features.have_privileges, features.have_kernel_btf):
+        answer = have()
+        if not answer:
+            pytest.skip(f"needs {answer.what}: {answer.why}")
+    pytest.importorskip("ziglang", reason="needs ziglang: install wbpf[build]")
+    from wbpf.build import compile_bpf
+
+    out = tmp_path_factory.mktemp("check") / "many.o"
+    return compile_bpf(HERE / "many.bpf.c", out).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def findings(elf: bytes) -> dict[str, Finding]:
+    found = check_object("many", elf, Kernel(Btf.of_kernel(), here=True))
+    return {one.program: one for one in found}
+
+
+def outcome(elf: bytes, name: str) -> tuple[bool, bool | None, str]:
+    """Whether a program loads and attaches, alone."""
+    with Object(elf, "many") as opened:
+        for one in opened.programs.values():
+            one.autoload = one.name == name
+        program = opened.programs[name]
+        try:
+            opened.load()
+        except WbpfError as error:
+            return False, None, str(error)
+        if not program.is_self_attaching:
+            return True, None, ""
+        try:
+            program.attach().detach()
+        except WbpfError as error:
+            return True, False, str(error)
+        return True, True, ""
+
+
+def test_foreseen_is_what_happens(elf: bytes, findings: dict[str, Finding]) -> None:
+    programs = [one.name for one in ObjectFile.parse(elf).programs]
+    assert len(programs) == len(findings) > 40
+    wrong, outcomes = [], set()
+    for name in programs:
+        finding = findings[name]
+        loads, attaches, why = outcome(elf, name)
+        outcomes.add((loads, attaches))
+        foreseen = (finding.loads is Have.YES, finding.attaches and finding.attaches is Have.YES)
+        if foreseen != (loads, attaches):
+            wrong.append((name, foreseen, (loads, attaches), why, finding.reasons))
+    assert not wrong
+    assert outcomes == {(True, True), (True, False), (True, None), (False, None)}
+    assert not any(one.loads is Have.UNKNOWN for one in findings.values())
+
+
+@pytest.mark.parametrize(
+    ("program", "why", "hint"),
+    [
+        (
+            "on_tp_btf_missing",
+            "the kernel has no raw tracepoint 'sched_switchh'",
+            "did you mean 'sched_switch'?",
+        ),
+        (
+            "on_raw_tp_missing",
+            "the kernel has no raw tracepoint 'sched_switsh'",
+            "did you mean 'sched_switch'?",
+        ),
+        (
+            "on_tp_missing",
+            "the kernel's category 'sched' has no 'sched_process_exek'",
+            "did you mean 'sched_process_exec'?",
+        ),
+        ("on_tp_category_missing", "the kernel has no category 'shed'", "did you mean 'sched'?"),
+        ("on_lsm_missing", "the kernel's BTF has no function 'file_opn'", "did you mean 'file_open'?"),
+        (
+            "on_fentry_missing",
+            "the kernel's BTF has no function 'do_nanosleeep'",
+            "did you mean 'do_nanosleep'?",
+        ),
+        ("on_uprobe_file_missing", "there is no file '/nonexistent/file'", "check the path"),
+        (
+            "field_missing",
+            "struct task_struct has no field 'tgidd', at ./many.bpf.c:66",
+            "did you mean 'tgid'?",
+        ),
+    ],
+)
+def test_reasons(findings: dict[str, Finding], program: str, why: str, hint: str) -> None:
+    (reason,) = findings[program].reasons
+    assert (reason.why, reason.hint) == (why, hint)
+
+
+def test_a_missing_capability_is_named(
+    elf: bytes, monkeypatch: pytest.MonkeyPatch, findings: dict[str, Finding]
+) -> None:
+    real = features.have_capabilities
+    status = "CapEff:\t0000000000000000\n"
+    for module in ("check", "kernel"):
+        monkeypatch.setattr(f"wbpf.bpf.check.{module}.have_capabilities", lambda names: real(names, status))
+    found = {one.program: one for one in check_object("many", elf, Kernel(Btf.of_kernel(), here=True))}
+    assert found["on_tp"].loads is Have.NO
+    assert found["on_tp"].reasons[0].why == "CAP_BPF and CAP_PERFMON are missing"
+    assert found["on_xdp"].reasons[0].why == "CAP_BPF and CAP_NET_ADMIN are missing"
+    assert found["on_tp"].reasons[1].have is Have.UNKNOWN
+
+
+def test_a_kernel_without_btf(elf: bytes) -> None:
+    found = {one.program: one for one in check_object("many", elf, Kernel(None, here=True))}
+    for name in ("on_fentry", "on_tp_btf", "field_guarded"):
+        assert found[name].loads is Have.NO
+        assert found[name].reasons[0].what == "kernel BTF"
+
+
+def test_an_older_kernel_by_its_btf(elf: bytes) -> None:
+    """Simulated: this kernel's BTF without what came later."""
+    from dataclasses import replace
+
+    from wbpf.bpf.btf import types as t
+
+    def older(one: t.Type) -> t.Type:
+        if isinstance(one, t.Enum) and one.name == "bpf_prog_type":
+            return replace(one, values=tuple(v for v in one.values if v[0] != "BPF_PROG_TYPE_SK_LOOKUP"))
+        if isinstance(one, t.Enum) and one.name == "bpf_func_id":
+            return replace(one, values=tuple(v for v in one.values if v[0] != "BPF_FUNC_ktime_get_ns"))
+        return one
+
+    kernel = Kernel(Btf.parse(encode(map(older, Btf.of_kernel()))), here=False)
+    found = {one.program: one for one in check_object("many", elf, kernel)}
+    too_old = [name for name, one in found.items() if one.reasons and "BPF_PROG_TYPE" in one.reasons[0].why]
+    assert too_old == ["on_sk_lookup"]
+    assert found["helper_allowed"].reasons[0].why == "the kernel has no such helper"
+    assert found["on_fentry"].loads is Have.YES
