@@ -31,6 +31,20 @@ char LICENSE[] SEC("license") = "GPL";
 """
 
 
+NO_PROBE = """\
+error: 'probe' is no probe: it starts neither as a WebAssembly module nor as an eBPF object does
+  try: give a .wasm file, or a .bpf.o
+"""
+CUT = """\
+error: the WebAssembly module is damaged: section 11 at 8 ends 127 bytes behind the file's end
+  try: copy or build it again
+"""
+COMPONENT = """\
+error: not a core WebAssembly module: it is a component
+  try: build for wasm32-wasip1, without a component
+"""
+
+
 def leb128(number: int) -> bytes:
     out = bytearray()
     while number >= 0x80:
@@ -127,41 +141,18 @@ def test_columns(elf: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         "tp/sched/sched_process_exec",
         "sched:sched_process_exec",
     ]
-    assert [line.split()[0] for line in lines[5:]] == ["NAME", "events", "counts"]
+    assert [line.split()[0] for line in lines[5:]] == ["NAME", "counts", "events"]
 
 
 @pytest.mark.parametrize("command", ["inspect", "check"])
 @pytest.mark.parametrize(
     ("content", "status", "error"),
     [
-        (
-            b"#!/bin/sh\n",
-            5,
-            "error: 'probe' is no probe: it starts neither as a WebAssembly module nor as an eBPF object does\n"
-            "  try: give a .wasm file, or a .bpf.o\n",
-        ),
-        (
-            EMPTY,
-            10,
-            "error: 'probe' has no eBPF object: neither in its sections nor in its memory\n",
-        ),
-        (
-            EMPTY + b"\x0b\x7f",
-            5,
-            "error: the WebAssembly module is damaged: section 11 at 8 ends 127 bytes behind the file's end\n"
-            "  try: copy or build it again\n",
-        ),
-        (
-            b"\0asm\x0d\0\x01\0",
-            5,
-            "error: not a core WebAssembly module: it is a component\n"
-            "  try: build for wasm32-wasip1, without a component\n",
-        ),
-        (
-            None,
-            10,
-            "error: 'PATH' can't be read: No such file or directory\n  try: check the path\n",
-        ),
+        (b"#!/bin/sh\n", 5, NO_PROBE),
+        (EMPTY, 10, "error: 'probe' has no eBPF object: neither in its sections nor in its memory\n"),
+        (EMPTY + b"\x0b\x7f", 5, CUT),
+        (b"\0asm\x0d\0\x01\0", 5, COMPONENT),
+        (None, 10, "error: 'PATH' can't be read: No such file or directory\n  try: check the path\n"),
     ],
 )  # fmt: skip
 def test_what_is_no_probe(
