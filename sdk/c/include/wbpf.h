@@ -2,12 +2,11 @@
  * The guest SDK for C: control programs of eBPF applications, compiled to WebAssembly.
  *
  * Skeletons (NAME.skel.h, made by `wbpf build`) give names and types to what is here. Functions return 0 or more,
- * or -errno; wbpf_last_error() then has the host's words. Header only: include it in one file.
+ * or a negative number below; wbpf_last_error() then has the host's words. Header only: include it in one file.
  */
 #ifndef WBPF_H
 #define WBPF_H
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +17,21 @@
 #include <wbpf/guest_abi.h>
 
 #define WBPF_SDK static inline __attribute__((unused))
+
+/* Why something failed, by Linux's numbers: those of WASI's errno.h are others. */
+enum {
+    WBPF_EPERM = 1,
+    WBPF_ENOENT = 2,
+    WBPF_ESRCH = 3,
+    WBPF_EINTR = 4,
+    WBPF_E2BIG = 7,
+    WBPF_ENOMEM = 12,
+    WBPF_EBUSY = 16,
+    WBPF_EEXIST = 17,
+    WBPF_EINVAL = 22,
+    WBPF_ENOSPC = 28,
+    WBPF_ENOTSUP = 95,
+};
 
 /* Handles: above 0. */
 typedef int32_t wbpf_object;
@@ -156,7 +170,7 @@ WBPF_SDK int wbpf_map_delete(wbpf_map map, const void *key, size_t key_bytes)
     return wbpf_abi_map_delete(map, key, key_bytes);
 }
 
-/* The key behind `key`; NULL: the first one. -ENOENT behind the last. */
+/* The key behind `key`; NULL: the first one. -WBPF_ENOENT behind the last. */
 WBPF_SDK int wbpf_map_next_key(wbpf_map map, const void *key, void *next, size_t key_bytes)
 {
     return wbpf_abi_map_next_key(map, key, key ? key_bytes : 0, next, key_bytes);

@@ -48,12 +48,14 @@ class Skeleton:
     Args:
         name: an identifier.
         object: the object's own name.
+        attached: those that are attached with the others: their sections begin with no `?`.
         records: structures, each behind those that it contains.
     """
 
     name: str
     object: str
     programs: tuple[str, ...]
+    attached: tuple[str, ...]
     maps: tuple[SkeletonMap, ...]
     variables: tuple[SkeletonVariable, ...]
     records: tuple[Record, ...]
@@ -93,9 +95,10 @@ class Skeleton:
             if isinstance(pointer, t.Pointer):
                 shapes.of(pointer.type)
         programs = tuple(each.name for each in file.programs)
+        attached = tuple(each.name for each in file.programs if not each.section.startswith("?"))
         identifier = re.sub(r"\W", "_", name)
         records = tuple(record for record in shapes.records.values() if not record.name.startswith("wbpf_"))
-        return cls(identifier, name, programs, tuple(maps), variables, records)
+        return cls(identifier, name, programs, attached, tuple(maps), variables, records)
 
 
 def _variables(btf: Btf, section: str) -> list[t.Variable]:

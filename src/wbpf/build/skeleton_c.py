@@ -101,13 +101,13 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "    return wbpf_object_load(self->object);"
     yield "}"
     yield ""
-    yield "/* Attaches each program that was loaded to what its section names. */"
+    yield "/* Attaches the programs that were loaded to what their sections name, but for those with a `?`. */"
     yield f"WBPF_SDK int {name}_attach(struct {name} *self)"
     yield "{"
-    for program in skeleton.programs:
+    for program in skeleton.attached:
         link = f"self->links.{program}"
         yield f"    {link} = wbpf_program_attach(self->programs.{program}, NULL);"
-        yield f"    if ({link} < 0 && {link} != -ENOTSUP)"
+        yield f"    if ({link} < 0 && {link} != -WBPF_ENOTSUP)"
         yield f"        return {link};"
     yield "    return 0;"
     yield "}"

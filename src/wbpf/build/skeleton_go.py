@@ -86,9 +86,9 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "// Load gives the object to the kernel."
     yield f"func (self *{name}) Load() error {{ return self.Object.Load() }}"
     yield ""
-    yield "// Attach attaches each program that was loaded to what its section names."
+    yield "// Attach attaches the programs that were loaded to what their sections name, but for those with a `?`."
     yield f"func (self *{name}) Attach() error {{"
-    for program in skeleton.programs:
+    for program in skeleton.attached:
         yield f"\tif err := self.Programs.{camel(program)}.AttachIfLoaded(); err != nil {{"
         yield "\t\treturn err"
         yield "\t}"

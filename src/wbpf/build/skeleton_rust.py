@@ -94,9 +94,9 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "        self.object.load()"
     yield "    }"
     yield ""
-    yield "    /// Attaches each program that was loaded to what its section names."
+    yield "    /// Attaches the programs that were loaded to what their sections name, but for those with a `?`."
     yield "    pub fn attach(&self) -> Result<(), Error> {"
-    for program in skeleton.programs:
+    for program in skeleton.attached:
         yield f"        self.programs.{_identifier(program)}.attach_if_loaded()?;"
     yield "        Ok(())"
     yield "    }"

@@ -234,6 +234,8 @@ class Host:
 
     def program_attach(self, handle: int, target: str, cookie: int) -> int:
         held, program = self._programs[handle]
+        if not program.autoload:
+            return -errno.EOPNOTSUPP
         owner = next(number for number, one in self._objects.items() if one is held)
         return self._attach(owner, program, target, cookie)
 
