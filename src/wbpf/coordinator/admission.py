@@ -138,16 +138,21 @@ class Admission:
         self._done_rate = keep * self._done_rate + (1 - keep) * self._done / passed_s
         self._admitted_rate = keep * self._admitted_rate + (1 - keep) * self._admitted / passed_s
         self._done = self._admitted = 0
-        if not in_flight and not any(share.offered for share in self.shares.values()):
+        idle = not in_flight and not any(share.offered for share in self.shares.values())
+        if idle:
             # Nothing is wanted and nothing is under way: what was, is over.
             self.capacity = self.spec.rate_most or None
             for share in self.shares.values():
-                share.offered_rate = share.owed = 0.0
+                share.offered_rate = 0.0
         for share in self.shares.values():
-            if self.capacity is not None:
+            if self.capacity is not None and not idle:
                 most = share.allowed * DEBT_S
                 share.owed = min(max(share.owed + share.allowed * passed_s - share.taken, -most), most)
-            share.offered_rate = keep * share.offered_rate + (1 - keep) * share.offered / passed_s
+            rate = share.offered / passed_s
+            # What begins is believed at once: who seems to want little leaves the rest to others.
+            if rate < 2 * share.offered_rate:
+                rate = keep * share.offered_rate + (1 - keep) * rate
+            share.offered_rate = rate
             share.offered = share.taken = 0.0
         self._adapt(now_s, lag_s, in_flight)
         self._burst = 2 * CONTROL_S * (self.capacity or 0.0)
