@@ -102,6 +102,20 @@ def fetch(
     print_next(f"wbpf check --btf {path} app.wasm", f"wbpf run --btf {path} app.wasm")
 
 
+@app.command("from-dwarf")
+def from_dwarf(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An ELF file with DWARF, such as a vmlinux.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The BTF.")] = Path("out.btf"),
+) -> None:
+    """Make BTF of DWARF, as pahole does."""
+    from wbpf.bpf.btf.dwarf import from_dwarf
+
+    content = from_dwarf(file)
+    to.write_bytes(content)
+    note(f"{len(content)} bytes in {to}")
+    print_next(f"wbpf btf dump {to}")
+
+
 def _read(path: Path | None) -> Btf:
     from wbpf.bpf.btf import Btf
     from wbpf.bpf.elf import read_elf
