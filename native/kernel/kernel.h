@@ -143,9 +143,9 @@ WBPF_OPTIONAL int wbpf_link_fd(const wbpf_link *link);
 WBPF_OPTIONAL bool wbpf_link_tc_filter(const wbpf_link *link, wbpf_tc_filter *out);
 /* Remove such a filter of a process that is gone. -ENOENT: it is gone, or another program's. */
 WBPF_OPTIONAL int wbpf_tc_filter_remove(const wbpf_tc_filter *filter);
-/* May programs of a type call a helper? 1 yes, 0 no, negative: could not tell. */
-WBPF_OPTIONAL int wbpf_probe_helper(uint32_t program_type, uint32_t helper);
+/* Does the kernel have programs or maps of a type? 1 yes, 0 no, negative: could not tell. */
 WBPF_OPTIONAL int wbpf_probe_program(uint32_t program_type);
+WBPF_OPTIONAL int wbpf_probe_map_type(uint32_t map_type);
 
 /* ---- bpf_syscall.c: maps, by descriptor. Sizes are the caller's to check; flags: BPF_NOEXIST and the like
  * ---- */
@@ -269,6 +269,8 @@ int wbpf_perf_event_open(uint32_t type, uint64_t config, uint64_t frequency_hz, 
 
 /* Probes: 1 yes, 0 no, negative: could not tell. */
 int wbpf_probe_map(uint32_t type, uint32_t value_bytes, uint32_t flags);
+/* May programs of a type call a helper? */
+int wbpf_probe_helper(uint32_t program_type, uint32_t helper);
 /* An atomic add that returns the old value: kernel 5.12, on arm64 5.18. */
 int wbpf_probe_fetch_add(void);
 

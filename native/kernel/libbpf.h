@@ -54,8 +54,8 @@
     each(bpf_map__set_autocreate);                                                                           \
     each(bpf_map__reuse_fd);                                                                                 \
     each(bpf_map__initial_value);                                                                            \
-    each(libbpf_probe_bpf_helper);                                                                           \
     each(libbpf_probe_bpf_prog_type);                                                                        \
+    each(libbpf_probe_bpf_map_type);                                                                         \
     each(bpf_tc_hook_create);                                                                                \
     each(bpf_tc_attach);                                                                                     \
     each(bpf_tc_detach);                                                                                     \

@@ -221,16 +221,14 @@ int wbpf_object_map(const wbpf_object *object, uint32_t index, wbpf_map_info *ou
     return 0;
 }
 
+int wbpf_probe_map_type(uint32_t map_type)
+{
+    const struct libbpf *lib = libbpf();
+    return lib ? lib->libbpf_probe_bpf_map_type((enum bpf_map_type)map_type, NULL) : -ENOSYS;
+}
+
 int wbpf_probe_program(uint32_t program_type)
 {
     const struct libbpf *lib = libbpf();
     return lib ? lib->libbpf_probe_bpf_prog_type((enum bpf_prog_type)program_type, NULL) : -ENOSYS;
-}
-
-int wbpf_probe_helper(uint32_t program_type, uint32_t helper)
-{
-    const struct libbpf *lib = libbpf();
-    return lib ? lib->libbpf_probe_bpf_helper((enum bpf_prog_type)program_type, (enum bpf_func_id)helper,
-                                              NULL)
-               : -ENOSYS;
 }

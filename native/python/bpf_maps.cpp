@@ -159,5 +159,6 @@ void bind_bpf_maps(nb::module_ &m)
     m.def("tracefs_open", &wbpf_tracefs_open);
     m.def("perf_event_open", &wbpf_perf_event_open, "type"_a, "config"_a, "frequency_hz"_a, "pid"_a, "cpu"_a);
     m.def("bpf_probe_map", &wbpf_probe_map, "type"_a, "value_bytes"_a, "flags"_a);
+    m.def("bpf_probe_helper", &wbpf_probe_helper, "program_type"_a, "helper"_a);
     m.def("bpf_probe_fetch_add", &wbpf_probe_fetch_add);
 }

@@ -175,11 +175,11 @@ class BpfObject : public Owned<wbpf_object, wbpf_object_close>
     wbpf_object *get() const { return use("eBPF object"); }
 };
 
-int probe_helper(uint32_t program_type, uint32_t helper)
+int probe_map_type(uint32_t map_type)
 {
     char why[WBPF_WHY_BYTES];
     int error = wbpf_libbpf_find(why);
-    return error ? error : wbpf_probe_helper(program_type, helper);
+    return error ? error : wbpf_probe_map_type(map_type);
 }
 
 int probe_program(uint32_t program_type)
@@ -237,6 +237,6 @@ void bind_bpf_object(nb::module_ &m)
                 "iter_cgroup_fd: int = 0, iter_pid: int = 0) -> tuple[BpfLink | None, int]"))
         .def("attach_struct_ops", &BpfObject::attach_struct_ops, "map"_a,
              nb::sig("def attach_struct_ops(self, map: str) -> tuple[BpfLink | None, int]"));
-    m.def("bpf_probe_helper", &probe_helper, "program_type"_a, "helper"_a);
+    m.def("bpf_probe_map_type", &probe_map_type, "map_type"_a);
     m.def("bpf_probe_program", &probe_program, "program_type"_a);
 }

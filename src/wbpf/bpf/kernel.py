@@ -19,6 +19,7 @@ from wbpf.bpf.kinds import MapType, capabilities_for
 from wbpf.bpf.links import Link
 from wbpf.bpf.maps import Map
 from wbpf.bpf.nearest import hint
+from wbpf.bpf.probes import have_attach_type
 from wbpf.bpf.program import Program
 from wbpf.bpf.variables import Variables
 from wbpf.errors import BpfError
@@ -190,7 +191,4 @@ class Object:
 
 
 def _have_linked_operations() -> bool:
-    try:
-        return b"\0BPF_STRUCT_OPS\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
-    except OSError:
-        return False
+    return bool(have_attach_type("BPF_STRUCT_OPS"))
