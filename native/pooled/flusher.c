@@ -36,6 +36,7 @@ struct wbpf_flusher {
     uint32_t hand;       /* next slot to be given away */
     uint64_t groups, rounds, bytes, flushed_unix_ns;
     uint64_t facts, facts_print, squeezed_out;
+    uint32_t readings;                    /* of the clocks, when facts were last flushed */
     uint32_t process_count, schema_bytes; /* schemas: as far as they were read */
     uint32_t stopped;
 };
@@ -106,7 +107,7 @@ static int make_region(wbpf_flusher *f, wbpf_pool_host *host, const char *id, ch
 int wbpf_flusher_create(wbpf_segment *segment, wbpf_pool_host *host, const char *id, uint64_t bytes,
                         wbpf_flusher **out, char *why)
 {
-    const struct wbpf_segment_header *h = segment->map.header;
+    const struct wbpf_segment_header *h = &segment->map.fixed;
     if (segment->kernel) {
         snprintf(why, WHY_BYTES, "its records are in rings of the kernel, not in chunks of the segment");
         return -EOPNOTSUPP;
@@ -166,18 +167,18 @@ static int flush_facts(wbpf_flusher *f)
     if (print == f->facts_print)
         return 0;
     const struct mapping *map = &f->segment->map;
-    struct wbpf_segment_header header = *map->header;
+    struct wbpf_segment_header header = map->fixed;
     memset(header.calibrations, 0, sizeof header.calibrations);
     wbpf_segment_calibrations(f->segment, header.calibrations);
     uint8_t *to = at(f, start);
     uint64_t used = sizeof header, processes = f->process_count * sizeof *map->processes;
-    if (used + processes + f->schema_bytes > f->region.facts_bytes)
-        return -EPROTO; /* somebody has tampered with the segment's header */
     memcpy(to, &header, sizeof header);
     copy_unowned(to + used, (const uint8_t *)map->processes, processes);
     used += processes;
     memcpy(to + used, map->base + header.schema_offset, f->schema_bytes);
     used += f->schema_bytes;
+    if (wbpf_segment_was_cut(f->segment))
+        return -ESTALE;
     struct region_facts facts = {.sequence = f->facts + 1,
                                  .process_count = f->process_count,
                                  .schema_bytes = f->schema_bytes,
@@ -296,6 +297,8 @@ static int flush_chunk(wbpf_flusher *f, uint32_t chunk, uint64_t word)
     struct region_group group;
     bool right = copy_news(f, chunk, word, &now, &group);
     now.word = word;
+    if (wbpf_segment_was_cut(f->segment))
+        return -ESTALE; /* zeros were copied */
     return right ? commit(f, chunk, &before, &now, &group) : 0;
 }
 
@@ -336,7 +339,10 @@ int wbpf_flusher_round(wbpf_flusher *f)
                                .flushed_ticks = wbpf_segment_now_ticks(f->segment)};
     atomic_thread_fence(memory_order_seq_cst);
     uint32_t first, count = find_news(f, &first);
-    int error = flush_facts(f); /* what the records found above need is in them */
+    uint32_t readings = load_relaxed(&h->calibration_next);
+    /* What the records found above need is in them. */
+    int error = count || readings != f->readings ? flush_facts(f) : 0;
+    f->readings = readings;
     for (uint32_t i = first; i < count && !error; i++)
         error = flush_chunk(f, f->news[i].chunk, f->news[i].word);
     if (error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -141,6 +142,20 @@ def test_a_region_that_is_deleted_ends_the_flushing(
     there.delete(flusher.region, force=True)
     with pytest.raises(WbpfError):
         flusher.round()
+
+
+def test_a_segment_that_is_cut_is_flushed_no_further(
+    segment: Segment, members: tuple[PoolHost, PoolHost], record: Record
+) -> None:
+    here, there = members
+    flusher = Flusher(segment, here)
+    trace_id = record(10)
+    flusher.round()
+    os.truncate(segment.path, 4096)
+    with pytest.raises(WbpfError):
+        flusher.round()
+    (copy,) = recover(there, here.host_id)[0].values()
+    assert records_of(copy.segment, trace_id) == 13 and copy.torn == 0
 
 
 def test_a_segment_flushed_twice_is_read_once(segment: Segment, members: tuple[PoolHost, PoolHost]) -> None:
