@@ -27,7 +27,7 @@ FLAGS = {
         Flag("cgroup", "PATH", "Trace processes in this cgroup only, and below it."),
         Flag("duration", "TIME", "Stop after 10s, 500ms, 2m."),
         Flag("backend", "auto|kernel|user", "What runs the eBPF programs."),
-        Flag("btf", "FILE", "The kernel's BTF, where the kernel has none itself."),
+        Flag("btf", "FILE|ARCHIVE", "The kernel's BTF, where the kernel has none itself."),
         Flag("allow", "KINDS", "Grant what the module asks for: all, or programs,attach,fs,network,env."),
         Flag("memory", "MIB", "Memory that it may use, in place of what its manifest says."),
         Flag("deadline", "TIME", "How long it may compute without waiting; 0s: without end."),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wbpf.wasm.manifest import Manifest
     from wbpf.wasm.params import Value
 
+_KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 _NO_CODE = "it is damaged, or needs something of WebAssembly that is not supported"
 
 
@@ -68,6 +69,15 @@ class Module:
                 f"module {os.fspath(path)!r} can't be opened", str(error), "check the path"
             ) from error
         return cls(wasm, os.path.basename(path), Cache() if cache is None else cache)  # noqa: PTH119
+
+    def _btf(self, given: str | None) -> str | None:
+        """The file of the kernel's BTF, where the kernel has none or another is given."""
+        if given is None and os.path.exists(_KERNEL_BTF):  # noqa: PTH110
+            return None
+        from wbpf.bpf.btf.search import find
+
+        found = find(sections=read_sections(self.wasm), btf=given)
+        return None if found is None else os.fspath(found)
 
     def imports(self) -> list[tuple[str, str]]:
         """What it imports: module and name."""
@@ -127,7 +137,7 @@ class Module:
             where: a CEL expression; events for which it is not true are left out.
             on_event: gets the events, on the guest's thread.
             on_log: gets what it logs: level (0 error to 3 debug) and text.
-            btf: a file with the kernel's BTF.
+            btf: a file with the kernel's BTF, or an archive's folder or URL; see docs/btf.md.
             stdin: whether it reads this process's.
             stdout: descriptor that its standard output goes to.
             stderr: the same of its standard error.
@@ -147,7 +157,7 @@ class Module:
             where=where,
             on_event=on_event,
             on_log=on_log,
-            btf=None if btf is None else os.fspath(btf),
+            btf=self._btf(None if btf is None else os.fspath(btf)),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
