@@ -2,7 +2,7 @@
 .NOTPARALLEL:
 
 PY := .venv/bin/python
-BENCHMARKS := recorder kernel
+BENCHMARKS := recorder kernel user
 NATIVE_SOURCES = $(shell find native bench -name '*.[ch]' -o -name '*.cpp' -o -name '*.hpp')
 
 .PHONY: help

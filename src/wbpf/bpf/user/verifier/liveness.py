@@ -1,6 +1,8 @@
-"""Which registers are still read after an instruction: what the others hold makes no difference."""
+"""Which registers are still read after an instruction, and whose values make a difference to what is safe."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from wbpf.bpf.user.flow import Function, successors
 from wbpf.bpf.user.isa import FETCH, Alu, Atomic, Class, Insn, Jump, Mode
@@ -10,24 +12,49 @@ _ARGUMENTS = 0b111110
 
 def live_before(function: Function) -> dict[int, int]:
     """A bit for each register that is read later, by index of instruction."""
+    return _before(function, lambda insn, after: after & ~uses(insn)[1] | uses(insn)[0])
+
+
+def relevant_before(function: Function) -> dict[int, int]:
+    """A bit for each register on whose value an address, a jump or a call depends later, by index."""
+    return _before(function, _relevant)
+
+
+def _relevant(insn: Insn, after: int) -> int:
+    read, written = uses(insn)
+    before = after & ~written
+    match insn.cls:
+        case Class.ALU | Class.ALU64:
+            return before | (read if after & written else 0)
+        case Class.STX if insn.mode == Mode.MEM and insn.dst != 10:
+            return before | 1 << insn.dst
+        case Class.JMP if insn.is_exit:
+            return 0
+    return before | read
+
+
+def _before(function: Function, rule: Callable[[Insn, int], int]) -> dict[int, int]:
     live = dict.fromkeys(function.insns, 0)
     before: dict[int, list[int]] = {}
     for insn in function.insns.values():
         for later in successors(insn):
             before.setdefault(later, []).append(insn.at)
-    todo = set(function.insns)
+    todo = list(function.insns)
+    waiting = set(todo)
     while todo:
-        at = max(todo)
-        todo.remove(at)
+        at = todo.pop()
+        waiting.discard(at)
         insn = function.insns[at]
         after = 0
         for later in successors(insn):
             after |= live[later]
-        read, written = uses(insn)
-        now = after & ~written | read
+        now = rule(insn, after)
         if now != live[at]:
             live[at] = now
-            todo.update(before.get(at, ()))
+            for earlier in before.get(at, ()):
+                if earlier not in waiting:
+                    waiting.add(earlier)
+                    todo.append(earlier)
     return live
 
 

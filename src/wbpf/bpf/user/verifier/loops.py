@@ -1,8 +1,8 @@
-"""Which loops end: a register grows, or shrinks, in every round, and there is only so much room for it."""
+"""Which loops end: they were followed to the end, or a register grows in each round and has not much room."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 from wbpf.bpf.user.flow import Flow, Function, successors
 from wbpf.bpf.user.isa import Alu, Class, Insn
@@ -12,100 +12,129 @@ from wbpf.bpf.user.verifier.ranges import ALL, ALL32, Range
 ROUNDS_MOST = 1 << 26  # of all loops of a program inside each other, with those of the functions they call
 
 
-def bounded_jumps(flow: Flow, added: Mapping[int, Range]) -> set[int]:
-    """The jumps back that are taken a limited number of times.
+class Loops:
+    """Judges the jumps back of a program; what is left of its loops without one that ends is looked at again.
 
     Args:
         flow: the program.
-        added: what the destination of an addition or subtraction can hold before it.
+        added: what the destination of an addition or subtraction can hold before it, by index.
+        cyclic: places to which a way came back with nothing new: what goes through them may go on for ever.
+        followed: instructions, over all ways.
     """
-    bounded: set[int] = set()
-    costs: dict[int, int] = {}
-    for entry in flow.functions:
-        _cost(flow, entry, added, costs, bounded)
-    return bounded
+
+    def __init__(self, flow: Flow, added: Mapping[int, Range], cyclic: set[int], followed: int) -> None:
+        self._flow, self._added, self._cyclic, self._followed = flow, added, cyclic, followed
+        self._costs: dict[int, int] = {}
+        self.bounded: set[int] = set()
+        for entry in flow.functions:
+            self._cost(entry)
+
+    def _cost(self, entry: int) -> int:
+        """Jumps back that a call of a function may take, with those of its callees, at most."""
+        if entry in self._costs:
+            return self._costs[entry]
+        function = self._flow.functions[entry]
+        callees = sorted(function.called | function.taken)
+        inner = 1 + sum(self._cost(callee) for callee in callees)
+        ends = not self._cyclic.intersection(function.insns) and not any(
+            self._cyclic.intersection(self._flow.functions[callee].insns) for callee in callees
+        )
+        cost = inner
+        rounds_so_far = 1
+        gone: set[int] = set()  # jumps back that were judged to be bounded
+        while True:
+            found = {}
+            for loop in _components(function, gone):
+                for at in loop:
+                    insn = function.insns[at]
+                    if not insn.is_jump or insn.target > at or insn.target not in loop or at in gone:
+                        continue
+                    rounds = self._followed if ends else self._rounds(function, loop, at)
+                    if rounds:
+                        found[at] = rounds
+            if not found:
+                break
+            rounds_so_far = min(rounds_so_far * max(found.values()), ALL)
+            gone.update(found)
+            if rounds_so_far * inner <= ROUNDS_MOST or ends:
+                self.bounded.update(found)
+                cost = max(cost, inner if ends else rounds_so_far * inner)
+        self._costs[entry] = cost
+        return cost
+
+    def _rounds(self, function: Function, loop: frozenset[int], jump: int) -> int | None:
+        """How often a jump back is taken at most, as long as control stays in the loop; None: not known."""
+        best = None
+        for at in loop:
+            insn = function.insns[at]
+            if insn.cls not in (Class.ALU, Class.ALU64) or insn.code not in (Alu.ADD, Alu.SUB):
+                continue
+            if insn.by_register:
+                continue
+            step = insn.imm if insn.code == Alu.ADD else -insn.imm
+            room = self._added.get(at)
+            if not step or room is None or not _is_only_writer(function, loop, insn):
+                continue
+            most = ALL if insn.cls is Class.ALU64 else ALL32
+            if room.high + step > most or room.low + step < 0 or not _is_passed(function, loop, jump, at):
+                continue
+            rounds = (room.high - room.low) // abs(step) + 1
+            best = rounds if best is None else min(best, rounds)
+        return best
 
 
-def _cost(
-    flow: Flow, entry: int, added: Mapping[int, Range], costs: dict[int, int], bounded: set[int]
-) -> int:
-    """Jumps back that a call of a function may take, with those of its callees, at most about."""
-    if entry in costs:
-        return costs[entry]
-    function = flow.functions[entry]
-    inner = 1 + sum(
-        _cost(flow, callee, added, costs, bounded) for callee in sorted(function.called | function.taken)
-    )
-    loops = {
-        insn.at: _body(function, insn)
-        for insn in function.insns.values()
-        if insn.is_jump and insn.target <= insn.at
-    }
-    rounds = {at: _rounds(function, body, at, added) for at, body in loops.items()}
-    worst = 1
-    for at, body in loops.items():
-        total = inner
-        for other, around in loops.items():
-            if body <= around:
-                total *= max(rounds[other] or 1, 1)
-        if rounds[at] and total <= ROUNDS_MOST:
-            bounded.add(at)
-            worst = max(worst, total)
-    costs[entry] = max(worst, inner)
-    return costs[entry]
-
-
-def _body(function: Function, jump: Insn) -> frozenset[int]:
-    """The instructions of a loop: those from which the jump back is reached without passing its beginning.
-
-    Empty if the loop can be entered elsewhere.
-    """
-    before: dict[int, list[int]] = {}
-    for insn in function.insns.values():
-        for later in successors(insn):
-            before.setdefault(later, []).append(insn.at)
-    body = {jump.target}
-    todo = [jump.at]
-    while todo:
-        at = todo.pop()
-        if at in body:
+def _components(function: Function, gone: set[int]) -> Iterator[frozenset[int]]:
+    """The strongly connected components with a loop, without the jumps `gone` (Tarjan, not recursive)."""
+    insns = function.insns
+    if not any(insn.is_jump and insn.target <= insn.at and insn.at not in gone for insn in insns.values()):
+        return
+    order: dict[int, int] = {}
+    lowest: dict[int, int] = {}
+    stack: list[int] = []
+    waiting: set[int] = set()
+    for root in insns:
+        if root in order:
             continue
-        body.add(at)
-        todo.extend(before.get(at, ()))
-    if function.entry in body and function.entry != jump.target:
-        return frozenset()
-    return frozenset(body)
+        work = [(root, iter(_next(insns[root], gone)))]
+        order[root] = lowest[root] = len(order)
+        stack.append(root)
+        waiting.add(root)
+        while work:
+            at, later = work[-1]
+            for follower in later:
+                if follower not in order:
+                    order[follower] = lowest[follower] = len(order)
+                    stack.append(follower)
+                    waiting.add(follower)
+                    work.append((follower, iter(_next(insns[follower], gone))))
+                    break
+                if follower in waiting:
+                    lowest[at] = min(lowest[at], order[follower])
+            else:
+                work.pop()
+                if work:
+                    lowest[work[-1][0]] = min(lowest[work[-1][0]], lowest[at])
+                if lowest[at] == order[at]:
+                    members = set()
+                    while at not in members:
+                        members.add(stack.pop())
+                    waiting -= members
+                    if len(members) > 1 or at in _next(insns[at], gone):
+                        yield frozenset(members)
 
 
-def _rounds(function: Function, body: frozenset[int], jump: int, added: Mapping[int, Range]) -> int | None:
-    """How often a loop is run through at most; None if that is not known."""
-    best = None
-    for at in body:
-        insn = function.insns[at]
-        if (
-            insn.cls not in (Class.ALU, Class.ALU64)
-            or insn.code not in (Alu.ADD, Alu.SUB)
-            or insn.by_register
-        ):
-            continue
-        step = insn.imm if insn.code == Alu.ADD else -insn.imm
-        room = added.get(at)
-        if not step or room is None or not _is_only_writer(function, body, insn):
-            continue
-        most = ALL if insn.cls is Class.ALU64 else ALL32
-        if room.high + step > most or room.low + step < 0 or not _is_passed(function, body, jump, at):
-            continue
-        rounds = (room.high - room.low) // abs(step) + 1
-        best = rounds if best is None else min(best, rounds)
-    return best
+def _next(insn: Insn, gone: set[int]) -> tuple[int, ...]:
+    """Where control may go, without a jump that is gone."""
+    after = successors(insn)
+    return tuple(at for at in after if at != insn.target) if insn.at in gone else after
 
 
-def _is_only_writer(function: Function, body: Iterable[int], add: Insn) -> bool:
+def _is_only_writer(function: Function, loop: frozenset[int], add: Insn) -> bool:
     bit = 1 << add.dst
-    return all(at == add.at or not uses(function.insns[at])[1] & bit for at in body)
+    return all(at == add.at or not uses(function.insns[at])[1] & bit for at in loop)
 
 
-def _is_passed(function: Function, body: frozenset[int], jump: int, at: int) -> bool:
+def _is_passed(function: Function, loop: frozenset[int], jump: int, at: int) -> bool:
     """Whether every round goes through an instruction."""
     start = function.insns[jump].target
     if at in (start, jump):
@@ -119,5 +148,5 @@ def _is_passed(function: Function, body: frozenset[int], jump: int, at: int) -> 
         if place == jump:
             return False
         seen.add(place)
-        todo.extend(later for later in successors(function.insns[place]) if later in body)
+        todo.extend(later for later in successors(function.insns[place]) if later in loop)
     return True

@@ -92,6 +92,10 @@ def make(value: int, mask: int, low: int, high: int, slow: int, shigh: int) -> R
     """A range in which each part is as narrow as the others allow; None if it is empty."""
     for _ in range(2):
         low, high = max(low, value), min(high, value | mask)
+        # Where the low bits are sure, the bounds have them too.
+        step = (mask & -mask) - 1 if mask else 0
+        low += value - low & step
+        high -= high - value & step
         # Both readings agree where the sign can't change.
         if low > high or slow > shigh:
             return None

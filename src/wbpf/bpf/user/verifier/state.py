@@ -87,11 +87,13 @@ class State:
         at: index of the next instruction.
     """
 
-    __slots__ = ("at", "frames", "room", "tokens")
+    __slots__ = ("at", "frames", "parent", "room", "tokens")
 
     def __init__(self, at: int) -> None:
         self.at = at
         self.frames: list[Frame] = []
+        #: the last one that was kept on the way here
+        self.parent: State | None = None
         #: bytes of the packet that are surely there behind an address: `Pointer.of` -> bytes
         self.room: dict[int, int] = {}
         self.tokens: frozenset[int] = frozenset()
@@ -110,7 +112,17 @@ class State:
         other.frames = [frame.copy() for frame in self.frames]
         other.room = self.room.copy()
         other.tokens = self.tokens
+        other.parent = self.parent
         return other
+
+    def comes_from(self, other: State) -> bool:
+        """Whether it is on a way that went through a state that was kept."""
+        at = self.parent
+        while at is not None:
+            if at is other:
+                return True
+            at = at.parent
+        return False
 
     def contains(self, other: State) -> bool:
         return (

@@ -17,8 +17,8 @@ from wbpf.bpf.user.proof import ArrayLookup, Proof
 from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.branches import refine
 from wbpf.bpf.user.verifier.calls import Calls
-from wbpf.bpf.user.verifier.liveness import live_before
-from wbpf.bpf.user.verifier.loops import bounded_jumps
+from wbpf.bpf.user.verifier.liveness import live_before, relevant_before
+from wbpf.bpf.user.verifier.loops import Loops
 from wbpf.bpf.user.verifier.memory import FAR, Surroundings, moved
 from wbpf.bpf.user.verifier.models import Context, MapModel
 from wbpf.bpf.user.verifier.ranges import ALL, HALF, UNKNOWN, Range, known, of_bits
@@ -26,6 +26,8 @@ from wbpf.bpf.user.verifier.state import Frame, State
 from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 
 _PRECISE = 80  # visits of a place before states are merged
+_PRECISE_AT_FIRST, _AT_FIRST = 4000, 50_000  # as long as so few instructions were followed
+_LOOKED_AT = 12  # states at a place that a new one is compared with
 _PACKET_MOST = 0xFFFF
 _INSNS_MOST = 8_000_000
 
@@ -82,7 +84,11 @@ class _Verifier:
             self.insns = {**self.insns, **function.insns}
         self.leaders = frozenset().union(*(function.leaders for function in flow.functions.values()))
         self.live = {entry: live_before(function) for entry, function in flow.functions.items()}
+        self.relevant = {entry: relevant_before(function) for entry, function in flow.functions.items()}
         self.seen: dict[tuple[int, tuple[int, ...]], list[State]] = {}
+        #: by a hash of the registers: to find one that is alike among many
+        self.same: dict[tuple[int, tuple[int, ...]], dict[int, State]] = {}
+        self.cyclic: set[int] = set()
         self.visits: dict[tuple[int, tuple[int, ...]], int] = {}
         self.problems: dict[int, str] = {}
         self.fatal: dict[int, str] = {}
@@ -126,7 +132,7 @@ class _Verifier:
                 proof.safe.add(at)
         proof.pointers = {at: which for at, which in self.pointers.items() if which}
         proof.lookups = {at: lookup for at, lookup in self.lookups.items() if lookup and at not in self.fatal}
-        proof.bounded = bounded_jumps(self.flow, self.added)
+        proof.bounded = Loops(self.flow, self.added, self.cyclic, self.count).bounded
         for function in self.flow.functions.values():
             for insn in function.insns.values():
                 back = insn.is_jump and insn.target <= insn.at
@@ -163,24 +169,38 @@ class _Verifier:
     def _is_new(self, state: State) -> bool:
         """Whether it allows more than what was followed from here already; merges what is too much."""
         frame = state.frame
-        live = self.live[frame.entry][state.at]
+        live, relevant = self.live[frame.entry][state.at], self.relevant[frame.entry][state.at]
+        registers = frame.registers
         for n in range(10):
             if not live >> n & 1:
-                frame.registers[n] = UNSET
+                registers[n] = UNSET
+            elif not relevant >> n & 1 and isinstance(registers[n], Range):
+                registers[n] = UNKNOWN
         key = (state.at, state.chain)
         seen = self.seen.setdefault(key, [])
-        if any(other.contains(state) for other in reversed(seen)):
-            return False
+        same = self.same.setdefault(key, {})
+        looks = hash(tuple(registers))
+        candidates = seen[: -_LOOKED_AT - 1 : -1]
+        if looks in same:
+            candidates.append(same[looks])
+        for other in candidates:
+            if other.contains(state):
+                if state.comes_from(other):
+                    self.cyclic.add(state.at)
+                return False
         visits = self.visits[key] = self.visits.get(key, 0) + 1
-        if visits > _PRECISE:
+        if visits > (_PRECISE_AT_FIRST if self.count < _AT_FIRST else _PRECISE):
+            self.cyclic.add(state.at)
             compatible = [other for other in seen if other.tokens == state.tokens]
             merged = state
-            for other in compatible[-1:] if visits > _PRECISE + 1 else compatible:
+            for other in compatible[-1:]:
                 merged = self._widened(other, other.joined(merged))
-            self.seen[key] = [other for other in seen if other.tokens != state.tokens]
-            seen = self.seen[key]
+            self.seen[key] = seen = [other for other in seen if other.tokens != state.tokens]
             state.frames, state.room = merged.frames, merged.room
-        seen.append(state.copy())
+        kept = state.copy()
+        state.parent = kept
+        seen.append(kept)
+        same[looks] = kept
         return True
 
     def _widened(self, old: State, new: State) -> State:
