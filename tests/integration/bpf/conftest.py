@@ -66,7 +66,7 @@ class Subject:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program `subject.c`."""
     out = tmp_path_factory.mktemp("subject") / "subject"
-    subprocess.run(["cc", "-O1", "-o", out, HERE / "subject.c"], check=True)
+    subprocess.run(["cc", "-O1", "-fno-omit-frame-pointer", "-o", out, HERE / "subject.c"], check=True)
     return out
 
 

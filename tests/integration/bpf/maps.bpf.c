@@ -85,13 +85,6 @@ struct {
 } hash_of_maps SEC(".maps");
 
 struct {
-    __uint(type, BPF_MAP_TYPE_STACK_TRACE);
-    __uint(max_entries, 64);
-    __uint(key_size, 4);
-    __uint(value_size, 127 * 8);
-} stacks SEC(".maps");
-
-struct {
     __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, int);
@@ -215,11 +208,6 @@ SEC("syscall") int obey(void *ctx)
     __u64 sum = 0;
     bpf_user_ringbuf_drain(&commands, take, &sum, 0);
     return (int)sum;
-}
-
-SEC("raw_tp/sys_enter") int trace_stack(void *ctx)
-{
-    return bpf_get_stackid(ctx, &stacks, ctx ? 0 : 1);
 }
 
 SEC("xdp") int answer(struct xdp_md *ctx)

@@ -25,10 +25,18 @@
                      ".endif\n"                                                                  \
                      : : [arg] "r"(argument))
 
+__attribute__((noinline)) int leaf(int amount)
+{
+    __asm__ volatile("" : "+r"(amount));
+    return amount + 1;
+}
+
 __attribute__((noinline)) int work(int amount)
 {
     PROBE("subject", "work", amount);
-    return amount + 1;
+    int more = leaf(amount);
+    __asm__ volatile("" : "+r"(more)); /* so that this is no tail call */
+    return more;
 }
 
 int main(void)
