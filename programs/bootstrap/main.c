@@ -7,11 +7,13 @@ int main(void)
     if (bootstrap_start(&self) || wbpf_reader_open(&reader, self.maps.events))
         return wbpf_failed("bootstrap");
     int event = wbpf_event_find("process");
-    while (wbpf_wait(-1) >= 0)
+    uint64_t lost = 0, told = 0;
+    while (wbpf_wait(1000) >= 0) {
         if (wbpf_reader_emit(&reader, event, sizeof(struct process)) < 0)
             return wbpf_failed("bootstrap");
-    uint64_t lost = 0;
-    bootstrap_get_lost(&self, &lost);
-    if (lost)
-        fprintf(stderr, "bootstrap: %llu events lost\n", (unsigned long long)lost);
+        if (!bootstrap_get_lost(&self, &lost) && lost > told) {
+            fprintf(stderr, "bootstrap: %llu events lost\n", (unsigned long long)(lost - told));
+            told = lost;
+        }
+    }
 }

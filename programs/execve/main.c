@@ -7,11 +7,13 @@ int main(void)
     if (execve_start(&self) || wbpf_reader_open(&reader, self.maps.events))
         return wbpf_failed("execve");
     int event = wbpf_event_find("exec");
-    while (wbpf_wait(-1) >= 0)
+    uint64_t lost = 0, told = 0;
+    while (wbpf_wait(1000) >= 0) {
         if (wbpf_reader_emit(&reader, event, sizeof(struct exec)) < 0)
             return wbpf_failed("execve");
-    uint64_t lost = 0;
-    execve_get_lost(&self, &lost);
-    if (lost)
-        fprintf(stderr, "execve: %llu events lost\n", (unsigned long long)lost);
+        if (!execve_get_lost(&self, &lost) && lost > told) {
+            fprintf(stderr, "execve: %llu events lost\n", (unsigned long long)(lost - told));
+            told = lost;
+        }
+    }
 }

@@ -19,11 +19,13 @@ int main(void)
         return wbpf_failed("opensnoop");
     trace_open(&self);
     int event = wbpf_event_find("open");
-    while (wbpf_wait(-1) >= 0)
+    uint64_t lost = 0, told = 0;
+    while (wbpf_wait(1000) >= 0) {
         if (wbpf_reader_emit(&reader, event, sizeof(struct open)) < 0)
             return wbpf_failed("opensnoop");
-    uint64_t lost = 0;
-    opensnoop_get_lost(&self, &lost);
-    if (lost)
-        fprintf(stderr, "opensnoop: %llu events lost\n", (unsigned long long)lost);
+        if (!opensnoop_get_lost(&self, &lost) && lost > told) {
+            fprintf(stderr, "opensnoop: %llu events lost\n", (unsigned long long)(lost - told));
+            told = lost;
+        }
+    }
 }

@@ -101,7 +101,7 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "    return wbpf_object_load(self->object);"
     yield "}"
     yield ""
-    yield "/* Attaches the programs that were loaded to what their sections name, but for those with a `?`. */"
+    yield "/* Attaches the programs that were loaded to what their sections name; not those with a `?`. */"
     yield f"WBPF_SDK int {name}_attach(struct {name} *self)"
     yield "{"
     for program in skeleton.attached:

@@ -86,7 +86,8 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "// Load gives the object to the kernel."
     yield f"func (self *{name}) Load() error {{ return self.Object.Load() }}"
     yield ""
-    yield "// Attach attaches the programs that were loaded to what their sections name, but for those with a `?`."
+    yield "// Attach attaches the programs that were loaded to what their sections name; not those with"
+    yield "// a question mark."
     yield f"func (self *{name}) Attach() error {{"
     for program in skeleton.attached:
         yield f"\tif err := self.Programs.{camel(program)}.AttachIfLoaded(); err != nil {{"

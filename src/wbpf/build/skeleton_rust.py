@@ -94,7 +94,7 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "        self.object.load()"
     yield "    }"
     yield ""
-    yield "    /// Attaches the programs that were loaded to what their sections name, but for those with a `?`."
+    yield "    /// Attaches the programs that were loaded to what their sections name; not those with a `?`."
     yield "    pub fn attach(&self) -> Result<(), Error> {"
     for program in skeleton.attached:
         yield f"        self.programs.{_identifier(program)}.attach_if_loaded()?;"

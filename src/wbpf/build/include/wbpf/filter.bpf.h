@@ -44,4 +44,29 @@ static __always_inline _Bool wbpf_filtered(void)
     return 0;
 }
 
+#ifdef WBPF_VMLINUX_H
+/* The same of another task: where programs trace who is woken, not who runs. With <wbpf/vmlinux.h> only. */
+static __always_inline _Bool wbpf_filtered_task(struct task_struct *task)
+{
+    if (wbpf_filter.flags & WBPF_FILTER_PID && (unsigned int)BPF_CORE_READ(task, tgid) != wbpf_filter.pid)
+        return 1;
+    if (wbpf_filter.flags & WBPF_FILTER_CGROUP) {
+        struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+        /* Up to the level of the cgroup that is wanted. */
+        for (int i = 0; i < 32 && BPF_CORE_READ(cgroup, level) > (int)wbpf_filter.cgroup_level; i++)
+            cgroup = (struct cgroup *)BPF_CORE_READ(cgroup, self.parent);
+        if (BPF_CORE_READ(cgroup, kn, id) != wbpf_filter.cgroup)
+            return 1;
+    }
+    if (wbpf_filter.flags & WBPF_FILTER_COMM) {
+        unsigned long long comm[2] = {};
+        bpf_core_read_str(comm, sizeof comm, &task->comm);
+        const volatile unsigned long long *wanted = (const volatile unsigned long long *)wbpf_filter.comm;
+        if (comm[0] != wanted[0] || comm[1] != wanted[1])
+            return 1;
+    }
+    return 0;
+}
+#endif
+
 #endif

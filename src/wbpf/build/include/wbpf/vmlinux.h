@@ -47,7 +47,12 @@ struct kernfs_node {
     u64 id;
 };
 
+struct cgroup_subsys_state {
+    struct cgroup_subsys_state *parent;
+};
+
 struct cgroup {
+    struct cgroup_subsys_state self; /* at its beginning */
     struct kernfs_node *kn;
     int level;
 };

@@ -7,11 +7,13 @@ int main(void)
     if (${identifier}_start(&self) || wbpf_reader_open(&reader, self.maps.events))
         return wbpf_failed("$name");
     int event = wbpf_event_find("exec");
-    while (wbpf_wait(-1) >= 0)
+    uint64_t lost = 0, told = 0;
+    while (wbpf_wait(1000) >= 0) {
         if (wbpf_reader_emit(&reader, event, sizeof(struct exec_event)) < 0)
             return wbpf_failed("$name");
-    uint64_t lost = 0;
-    ${identifier}_get_lost(&self, &lost);
-    if (lost)
-        fprintf(stderr, "$name: %llu events lost\n", (unsigned long long)lost);
+        if (!${identifier}_get_lost(&self, &lost) && lost > told) {
+            fprintf(stderr, "$name: %llu events lost\n", (unsigned long long)(lost - told));
+            told = lost;
+        }
+    }
 }

@@ -20,19 +20,19 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	var told uint64
 	for {
-		if _, err := wbpf.Wait(-1); err != nil {
-			break // the end
+		if _, err := wbpf.Wait(1000); err != nil {
+			return nil // the end
 		}
 		if _, err := wbpf.Emit[ExecEvent](reader, event); err != nil {
 			return err
 		}
+		if lost, err := self.GetLost(); err == nil && lost > told {
+			fmt.Fprintf(os.Stderr, "$name: %d events lost\n", lost-told)
+			told = lost
+		}
 	}
-	lost, err := self.GetLost()
-	if lost > 0 {
-		fmt.Fprintf(os.Stderr, "$name: %d events lost\n", lost)
-	}
-	return err
 }
 
 func main() {

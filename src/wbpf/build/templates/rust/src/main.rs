@@ -8,12 +8,14 @@ fn run() -> Result<(), Error> {
     let this = $type::start()?;
     let event = Event::find("exec")?;
     let mut reader = Reader::open(&this.maps.events.0)?;
-    while wbpf::wait(-1).is_ok() {
+    let mut told = 0;
+    while wbpf::wait(1000).is_ok() {
         reader.emit::<ExecEvent>(&event)?;
-    }
-    match this.lost()? {
-        0 => {}
-        lost => eprintln!("$name: {lost} events lost"),
+        let lost = this.lost()?;
+        if lost > told {
+            eprintln!("$name: {} events lost", lost - told);
+            told = lost;
+        }
     }
     Ok(())
 }
