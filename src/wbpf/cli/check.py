@@ -42,18 +42,19 @@ def check(
 ) -> None:
     """Tell which programs load and attach, and why the others don't.
 
-    Nothing of the file is loaded. Exit status: 0 if all load, 1 if one does not.
+    Nothing of the file is loaded. Exit status: 0 if all load and attach as far as can be told, 1 if one does not.
     """
     from wbpf.bpf.check import check_object
 
     probe = ProbeFile.open(file)
     target = _kernel(probe, btf, kernel)
     findings = [one for name, elf in probe.objects.items() for one in check_object(name, elf, target)]
-    print_rows([_row(one) for one in findings], _COLUMNS, output)
+    rows = [_row(one) for one in findings]
+    print_rows(rows, _COLUMNS, output)
     if output is Output.COLUMNS:
         for one in findings:
             _explain(one)
-    if any(one.loads.value == "no" for one in findings):
+    if any("no" in (row["loads"], row["attaches"]) for row in rows):
         raise typer.Exit(1)
     if target.here:
         print_next(f"wbpf run {file}")

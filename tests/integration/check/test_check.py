@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from wbpf.bpf.btf import Btf, encode
 from wbpf.bpf.check import Finding, Kernel, check_object
 from wbpf.bpf.features import Have
 from wbpf.bpf.object_file import ObjectFile
+from wbpf.cli import main
 
 HERE = Path(__file__).parent
 
@@ -121,3 +123,51 @@ def test_an_older_kernel_by_its_btf(elf: bytes) -> None:
     assert too_old == ["on_sk_lookup"]
     assert found["helper_allowed"].reasons[0].why == "the kernel has no such helper"
     assert found["on_fentry"].loads is Have.YES
+
+
+GOOD = """
+__attribute__((section("tp/sched/sched_process_exec"))) int on_exec(void *context) { return 0; }
+__attribute__((section("xdp"))) int on_packet(void *context) { return 2; }
+char LICENSE[] __attribute__((section("license"))) = "GPL";
+"""
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], elf: bytes) -> None:
+    from wbpf.build import compile_bpf
+
+    (tmp_path / "good.bpf.c").write_text(GOOD)
+    assert main(["check", str(compile_bpf(tmp_path / "good.bpf.c", tmp_path / "good.bpf.o"))]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "PROGRAM    SECTION                      LOADS  ATTACHES",
+        "on_exec    tp/sched/sched_process_exec  yes    yes",
+        "on_packet  xdp                          yes",
+    ]
+    (tmp_path / "bad.bpf.c").write_text(GOOD.replace("process_exec", "process_exek"))
+    assert main(["check", str(compile_bpf(tmp_path / "bad.bpf.c", tmp_path / "bad.bpf.o"))]) == 1
+    why = "the kernel's category 'sched' has no 'sched_process_exek'"
+    assert capsys.readouterr().out.splitlines()[3:] == [
+        "",
+        f"on_exec: needs tracepoint sched:sched_process_exek: no, {why}",
+        "  try: did you mean 'sched_process_exec'?",
+    ]
+    (tmp_path / "many.bpf.o").write_bytes(elf)
+    assert main(["check", str(tmp_path / "many.bpf.o"), "-o", "json"]) == 1
+    rows = {row["program"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["field_missing"]["reasons"] == [
+        {
+            "needs": "struct task_struct.tgidd",
+            "have": "no",
+            "why": "struct task_struct has no field 'tgidd', at ./many.bpf.c:66",
+            "hint": "did you mean 'tgid'?",
+        }
+    ]
+
+
+def test_without_btf_the_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], elf: bytes
+) -> None:
+    (tmp_path / "many.bpf.o").write_bytes(elf)
+    assert main(["check", str(tmp_path / "many.bpf.o"), "--btf", "none"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("field_missing: needs kernel BTF: no, the kernel has none, and the object is relocated")
+    assert lines[at + 1] == "  try: give it: --btf FILE or ARCHIVE"

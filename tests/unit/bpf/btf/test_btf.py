@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from struct import pack, pack_into
 from typing import Any
 
@@ -175,3 +177,11 @@ def test_the_kernel_s_own_is_ready_in_a_moment() -> None:
         assert Btf.of_kernel().find("task_struct")
         spent.append(time.process_time() - start)
     assert min(spent) < 0.3
+
+
+def test_the_example_of_the_docs(kernel: Btf, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[4] / "docs/btf.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    exec(compile(code, "docs/btf.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith(" char comm[16]") for line in lines)
