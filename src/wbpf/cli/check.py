@@ -42,7 +42,8 @@ def check(
 ) -> None:
     """Tell which programs load and attach, and why the others don't.
 
-    Nothing of the file is loaded. Exit status: 0 if all load and attach as far as can be told, 1 if one does not.
+    Nothing of the file is loaded. Exit status: 0 if all load and attach, as far as can be told; 1 if one
+    does not.
     """
     from wbpf.bpf.check import check_object
 
