@@ -124,13 +124,23 @@ void guest_resume(wbpf_guest *guest)
                               memory_order_relaxed);
 }
 
-void wbpf_guest_stop(wbpf_guest *guest)
+static void end_waiting(wbpf_guest *guest, _Atomic bool *reason)
 {
     pthread_mutex_lock(&guest->mutex);
-    atomic_store(&guest->is_stopped, true);
+    atomic_store(reason, true);
     if (guest->waits_on)
         wbpf_wait_set_wake(guest->waits_on);
     pthread_mutex_unlock(&guest->mutex);
+}
+
+void wbpf_guest_interrupt(wbpf_guest *guest)
+{
+    end_waiting(guest, &guest->is_interrupted);
+}
+
+void wbpf_guest_stop(wbpf_guest *guest)
+{
+    end_waiting(guest, &guest->is_stopped);
     wasmtime.wasmtime_engine_increment_epoch(guest->module->engine);
 }
 

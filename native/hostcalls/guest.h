@@ -101,7 +101,7 @@ struct wbpf_guest {
     bool has_spoken, failed_speaking;
     struct binding *bindings;
 
-    _Atomic bool is_stopped, is_overtime, has_violated;
+    _Atomic bool is_stopped, is_interrupted, is_overtime, has_violated;
 
     /* The watchdog of its deadline. */
     uint64_t deadline_ns;

@@ -101,6 +101,8 @@ typedef struct wbpf_guest_end {
 int wbpf_guest_create(wbpf_wasm_module *module, const wbpf_guest_spec *spec, wbpf_guest **out, char *why);
 /* Instantiate it and call `_start`, once; comes back when the guest has ended. */
 void wbpf_guest_run(wbpf_guest *guest, wbpf_guest_end *end);
+/* From any thread: ask it to end. Records that are there it still gets, then waiting is -EINTR. */
+void wbpf_guest_interrupt(wbpf_guest *guest);
 /* From any thread: end it where it is; soon, unless it is in a host function of WASI's that blocks. */
 void wbpf_guest_stop(wbpf_guest *guest);
 /* Say why, and end the guest if `ends`; else it is for last_error. During its calls. */

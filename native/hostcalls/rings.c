@@ -109,32 +109,35 @@ int64_t native_ring_close(wbpf_guest *guest, const wbpf_guest_argument *argument
 
 /* ---- waiting and reading ---- */
 
-/* In a way that wbpf_guest_stop() ends. */
+/* In a way that wbpf_guest_stop() ends, and wbpf_guest_interrupt() if it is for records. */
 static int wait_on(wbpf_guest *guest, wbpf_wait_set *set, int timeout_ms, uint32_t *ready, uint32_t room)
 {
+    const bool for_records = ready != NULL;
+    uint32_t none;
     int found = 0;
     guest_pause(guest);
     pthread_mutex_lock(&guest->mutex);
     guest->waits_on = set;
     bool stopped = atomic_load(&guest->is_stopped);
+    if (for_records && atomic_load(&guest->is_interrupted))
+        timeout_ms = 0;
     pthread_mutex_unlock(&guest->mutex);
     if (!stopped)
-        found = wbpf_wait_set_wait(set, timeout_ms, ready, room);
+        found = wbpf_wait_set_wait(set, timeout_ms, for_records ? ready : &none, room);
     pthread_mutex_lock(&guest->mutex);
     guest->waits_on = NULL;
     pthread_mutex_unlock(&guest->mutex);
     guest_resume(guest);
-    return found;
+    return found == 0 && for_records && atomic_load(&guest->is_interrupted) ? -EINTR : found;
 }
 
 int guest_sleep(wbpf_guest *guest, int timeout_ms)
 {
     wbpf_wait_set *set;
-    uint32_t none;
     int error = wbpf_wait_set_create(&set);
     if (error)
         return error;
-    error = wait_on(guest, set, timeout_ms, &none, 1);
+    error = wait_on(guest, set, timeout_ms, NULL, 1);
     wbpf_wait_set_destroy(set);
     return error;
 }
@@ -213,6 +216,10 @@ int64_t guest_poll(wbpf_guest *guest, int32_t of_map, int timeout_ms, wbpf_ring_
     ring->is_alone = true;
     uint32_t ready;
     error = wait_on(guest, ring->alone, timeout_ms, &ready, 1);
+    if (error == -EINTR) {
+        wbpf_guest_stop(guest); /* modules for wasm_bpf don't expect it */
+        return 0;
+    }
     if (error < 0)
         return error;
     guest->polled = number;

@@ -154,6 +154,12 @@ class WasmGuest
                               decode(end->trace));
     }
 
+    void interrupt()
+    {
+        if (guest_)
+            wbpf_guest_interrupt(guest_);
+    }
+
     void stop()
     {
         if (guest_)
@@ -313,6 +319,7 @@ void bind_hostcalls(nb::module_ &m)
                      "folders: Sequence[tuple[str, str, bool]], with_stdin: bool, stdout_fd: int, "
                      "stderr_fd: int, memory_bytes: int, deadline_ns: int, fuel: int) -> None"))
         .def("run", &WasmGuest::run, nb::sig("def run(self) -> tuple[int, int, str, str]"))
+        .def("interrupt", &WasmGuest::interrupt)
         .def("stop", &WasmGuest::stop)
         .def("close", &WasmGuest::close)
         .def("refuse", &WasmGuest::refuse, "why"_a, "ends"_a)

@@ -132,9 +132,10 @@ def _map(name: str, each: SkeletonMap) -> Iterator[str]:
         return
     prefix = f"WBPF_SDK int {name}_{each.name}"
     me, handle = f"struct {name} *self", f"self->maps.{each.name}"
-    key, key_bytes = declare(each.key, "(*key)"), each.key.bytes
+    star = "(*{})" if isinstance(each.key, List) else "*{}"
+    key, following = (declare(each.key, star.format(name)) for name in ("key", "next"))
+    key_bytes = each.key.bytes
     value = f"struct {name}_{each.name}_slot *values" if each.per_cpu else declare(each.value, "(*value)")
-    key = key.replace("(*key)", "*key") if not isinstance(each.key, List) else key
     if not each.per_cpu and not isinstance(each.value, List):
         value = value.replace("(*value)", "*value")
     pointer = "values" if each.per_cpu else "value"
@@ -154,7 +155,7 @@ def _map(name: str, each: SkeletonMap) -> Iterator[str]:
     yield f"    return wbpf_map_delete({handle}, key, {key_bytes});"
     yield "}"
     yield ""
-    yield f"{prefix}_next({me}, const {key}, {key.replace('key', 'next')})"
+    yield f"{prefix}_next({me}, const {key}, {following})"
     yield "{"
     yield f"    return wbpf_map_next_key({handle}, key, next, {key_bytes});"
     yield "}"

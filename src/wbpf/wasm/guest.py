@@ -97,12 +97,16 @@ class Guest:
         """Whether its thread has come to an end."""
         return self._is_over.is_set()
 
+    def interrupt(self) -> None:
+        """Ask it to end: when its rings are empty, waiting fails with EINTR; from any thread."""
+        self._native.interrupt()
+
     def stop(self) -> None:
         """End it where it is; from any thread."""
         self._native.stop()
 
     def wait(self, timeout_s: float | None = None) -> RunResult:
-        """Wait for its end; when the time is over it is stopped.
+        """Wait for its end; when the time is over it is interrupted, and stopped a second later.
 
         Raises:
             WasmError: it trapped, or did what a guest may not; the text says what and where.
@@ -110,13 +114,15 @@ class Guest:
         try:
             is_over = self._is_over.wait(timeout_s)
         except BaseException:
-            self.stop()
-            self._is_over.wait(_GRACE_S)
+            self._finish()
             raise
-        if not is_over:
+        return self._result(is_over or self._finish())
+
+    def _finish(self) -> bool:
+        self.interrupt()
+        if not self._is_over.wait(_GRACE_S):
             self.stop()
-            is_over = self._is_over.wait(_GRACE_S)
-        return self._result(is_over)
+        return self._is_over.wait(_GRACE_S)
 
     def _result(self, is_over: bool) -> RunResult:
         if not is_over or self._end is None:
