@@ -50,8 +50,9 @@ enum which {
     SOCKET,
     SK_LOOKUP,
     SK_MSG,
-    COOKIE,
-    COUNT
+    DISSECTOR,
+    REUSEPORT,
+    COOKIE
 };
 
 struct {
@@ -174,6 +175,18 @@ SEC("sk_lookup") int lookup(struct bpf_sk_lookup *ctx)
 SEC("sk_msg") int message(struct sk_msg_md *ctx)
 {
     count(SK_MSG);
+    return SK_PASS;
+}
+
+SEC("flow_dissector") int dissect(struct __sk_buff *ctx)
+{
+    count(DISSECTOR);
+    return BPF_FLOW_DISSECTOR_CONTINUE;
+}
+
+SEC("sk_reuseport") int choose(struct sk_reuseport_md *ctx)
+{
+    count(REUSEPORT);
     return SK_PASS;
 }
 

@@ -21,7 +21,7 @@ from wbpf.bpf.tracefs import tracepoints
 from wbpf.errors import BpfError, ConfigError
 
 NAMES = "TRACEPOINT RAW_TRACEPOINT TP_BTF UPROBE URETPROBE CLOCK XDP TC CONNECT4 SOCKOPS SKB SOCKET SK_LOOKUP"
-WHICH = {name: number for number, name in enumerate([*NAMES.split(), "SK_MSG", "COOKIE"])}
+WHICH = {name: number for number, name in enumerate([*NAMES.split(), "SK_MSG", "DISSECTOR", "REUSEPORT", "COOKIE"])}
 GETPGID = {"x86_64": 121, "aarch64": 155}[platform.machine()]
 FRAME = b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(46)
 
@@ -221,6 +221,29 @@ def test_sk_lookup(probe: Probe, network: tuple[str, str]) -> None:
         for _ in range(3):
             socket.create_connection(server.getsockname()).close()
     assert probe.count("SK_LOOKUP") >= 3
+
+
+def test_a_flow_dissector(probe: Probe, network: tuple[str, str]) -> None:
+    link = probe.programs["dissect"].attach("/proc/thread-self/ns/net")
+    assert link.attached
+    with pytest.raises(BpfError, match="give the path of a network namespace"):
+        probe.programs["dissect"].attach("/proc/thread-self/ns/nat")
+    link.detach()
+    probe.programs["dissect"].attach("/proc/thread-self/ns/net")
+
+
+def test_sockets_that_share_a_port(probe: Probe) -> None:
+    def server(port: int = 0) -> socket.socket:
+        return socket.create_server(("127.0.0.1", port), reuse_port=True)
+
+    with server() as one, server(one.getsockname()[1]) as other:
+        link = probe.programs["choose"].attach(one)
+        for _ in range(3):
+            socket.create_connection(other.getsockname()).close()
+        assert probe.count("REUSEPORT") == 3
+        link.detach()
+        socket.create_connection(other.getsockname()).close()
+        assert probe.count("REUSEPORT") == 3
 
 
 def test_cgroup_programs(probe: Probe, cgroup: Path) -> None:
