@@ -36,16 +36,18 @@ def compile_bpf(
     Raises:
         BuildError: it can't be compiled.
     """
+    source, out = source.resolve(), out.resolve()
     folders = [source.parent, *include, *([vmlinux.parent] if vmlinux else [])]
     folders += [_OWN_HEADERS, generated_headers(), bpf_headers()]
     system = [zig_include("any-linux-any"), zig_include("x86-linux-any")]
     # No path of this machine gets into the object.
-    arguments = [*BPF_FLAGS, *_WARNINGS, f"-ffile-prefix-map={source.parent.resolve()}=."]
-    arguments += [f"-I{folder}" for folder in folders]
+    arguments = [*BPF_FLAGS, *_WARNINGS, f"-ffile-prefix-map={source.parent}=."]
+    arguments += [f"-I{folder.resolve()}" for folder in folders]
     for folder in system:
         arguments += ["-isystem", str(folder)]
     if (_LIBBPF_HEADERS / "bpf/bpf_helpers.h").is_file():
         arguments += ["-idirafter", str(_LIBBPF_HEADERS)]
-    compile_c([source], out, [*arguments, *flags, "-c"])
+    # For the verifier's messages clang keeps each line of the source, which it finds from the mapped path.
+    compile_c([source], out, [*arguments, *flags, "-c"], source.parent)
     out.write_bytes(strip_debug(out.read_bytes()))
     return out

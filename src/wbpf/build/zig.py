@@ -32,15 +32,21 @@ class Message:
     text: str
 
 
-def compile_c(sources: Sequence[Path], out: Path, flags: Sequence[str]) -> str:
+def compile_c(sources: Sequence[Path], out: Path, flags: Sequence[str], folder: Path | None = None) -> str:
     """Compile sources of C into one file; returns the compiler's warnings.
+
+    Args:
+        sources: files of C.
+        out: the file.
+        flags: of clang.
+        folder: that the compiler runs in; None for this process's.
 
     Raises:
         BuildError: it can't be compiled; the text has the first error, `log` all of them.
     """
     command = [sys.executable, "-m", "ziglang", "cc", *flags, *map(str, sources), "-o", str(out)]
     _folder()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
         raise compile_error(out.name, done.stderr)
     return done.stderr

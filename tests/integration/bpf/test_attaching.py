@@ -21,7 +21,9 @@ from wbpf.bpf.tracefs import tracepoints
 from wbpf.errors import BpfError, ConfigError
 
 NAMES = "TRACEPOINT RAW_TRACEPOINT TP_BTF UPROBE URETPROBE CLOCK XDP TC CONNECT4 SOCKOPS SKB SOCKET SK_LOOKUP"
-WHICH = {name: number for number, name in enumerate([*NAMES.split(), "SK_MSG", "DISSECTOR", "REUSEPORT", "COOKIE"])}
+WHICH = {
+    name: number for number, name in enumerate([*NAMES.split(), "SK_MSG", "DISSECTOR", "REUSEPORT", "COOKIE"])
+}
 GETPGID = {"x86_64": 121, "aarch64": 155}[platform.machine()]
 FRAME = b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(46)
 
