@@ -171,3 +171,15 @@ def test_without_btf_the_command_says_so(
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("field_missing: needs kernel BTF: no, the kernel has none, and the object is relocated")
     assert lines[at + 1] == "  try: give it: --btf FILE or ARCHIVE"
+
+
+def test_lockdown_is_the_reason_given(elf: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated: this kernel is not locked down."""
+    lockdown = tmp_path / "lockdown"
+    lockdown.write_text("none integrity [confidentiality]\n")
+    monkeypatch.setattr("wbpf.bpf.check.kernel._LOCKDOWN", lockdown)
+    found = {one.program: one for one in check_object("many", elf, Kernel(Btf.of_kernel(), here=True))}
+    (reason,) = found["field_guarded"].reasons
+    assert (reason.what, reason.have) == ("helper bpf_probe_read_kernel", Have.NO)
+    assert reason.why == "the kernel is locked down for confidentiality"
+    assert found["on_tp"].loads is Have.YES
