@@ -1,6 +1,6 @@
 /*
- * What the benchmark's guest and native consumer load: a tracepoint with a field that CO-RE finds, a map for each
- * operation, and a ring. Programs of type syscall fill the ring when they are run.
+ * What the benchmark's guest and native consumer load: a tracepoint with a field that CO-RE finds, a map for
+ * each operation, and a ring. Programs of type syscall fill the ring when they are run.
  */
 #include <linux/bpf.h>
 

@@ -1,0 +1,1 @@
+"""What a guest on Wasmtime costs, beside the same program in C with libbpf."""

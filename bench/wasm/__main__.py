@@ -1,0 +1,101 @@
+"""Measure, print, and write bench/results/wasm.json: `make bench-wasm`."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from bench.machine import describe_machine, describe_versions
+from bench.recorder.__main__ import line
+from bench.result import RESULTS, Bar, Result, Row, median_row
+from bench.wasm.run import (
+    Programs,
+    Samples,
+    build,
+    highest_lossless_rate,
+    live,
+    measure_maps,
+    measure_rings,
+    measure_startup,
+)
+from wbpf.bpf import features
+from wbpf.errors import WbpfError
+
+NATIVE = "C with libbpf"
+
+
+def main() -> int:
+    """Run; 1 if it can't be measured here."""
+    parser = argparse.ArgumentParser(prog="python -m bench.wasm", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer runs: to see that it works")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="where to write; a whole run goes to wasm.json")
+    options = parser.parse_args()
+    for have in (features.have_libbpf, features.have_privileges, features.have_kernel_btf):
+        answer = have()
+        if not answer:
+            print(f"bench: needs {answer.what}: {answer.why}\n  try: {answer.hint}", file=sys.stderr)
+            return 1
+    started = time.monotonic()
+    try:
+        rows = measure(build(), quick=options.quick)
+    except WbpfError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    for row in rows:
+        print(line(row) + (f"  {row.ratio:.2f} × {row.baseline:.4g}" if row.ratio and row.baseline else ""))
+    print(f"{len(rows)} rows in {time.monotonic() - started:.0f} s")
+    path = options.output or (None if options.quick else RESULTS / "wasm.json")
+    if path:
+        Result(describe_machine(), describe_versions(), options.seed, rows).write(path)
+        print(f"written to {path}; for docs/benchmarks.md: python -m bench.document")
+    return 0
+
+
+def measure(programs: Programs, quick: bool) -> list[Row]:
+    """All rows."""
+    guest, native = measure_startup(programs, 3 if quick else 15)
+    rows = [
+        _row("startup/warm", "ms", guest["warm"], native["warm"], 1.5),
+        _row("startup/cold", "ms", guest["cold"], native["warm"], None, "the module is compiled anew"),
+    ]
+    maps = measure_maps(programs, 2 if quick else 8, 50 if quick else 200)
+    rows += [
+        _of(f"map/{name}", "ns", name, maps, 1.15) for name in ("lookup", "update", "delete", "next_key")
+    ]
+    rings = measure_rings(programs, 2 if quick else 8, 6 if quick else 12)
+    rows += [
+        _row("ring/in_place", "ns", rings["in_place"], rings["native"], 1.1),
+        _row("ring/batch", "ns", rings["batch"], rings["native"], 2.2),
+        _live(programs, 0.2 if quick else 1.0),
+        _row("memory", "KiB", guest["memory"], native["memory"], None, "proportional set size when attached"),
+    ]
+    rows += [_of(name, "µs", name, (guest, native), None) for name in ("load", "attach", "detach")]
+    return rows
+
+
+def _of(row: str, unit: str, name: str, samples: tuple[Samples, Samples], limit: float | None) -> Row:
+    return _row(row, unit, samples[0][name], samples[1][name], limit)
+
+
+def _row(
+    name: str, unit: str, guest: list[float], native: list[float], limit: float | None, note: str = ""
+) -> Row:
+    baseline = statistics.median(native)
+    bar = Bar(limit * baseline, f"{limit} × native") if limit else None
+    return median_row(name, unit, guest, baseline=baseline, baseline_is=NATIVE, bar=bar, note=note)
+
+
+def _live(programs: Programs, seconds: float) -> Row:
+    """Events lost at nine tenths of what the native consumer takes without loss."""
+    rate = 0.9 * highest_lossless_rate(programs, seconds)
+    lost = [live(programs, True, rate, seconds) for _ in range(3)]
+    note = f"events lost at {rate:,.0f} a second, 0.9 of the native consumer's highest rate without loss"
+    return Row("ring/live", sum(lost), "events", lost, bar=Bar(0, "none"), note=note, facts={"rate": rate})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
