@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ DIR = EnvVar(
     "/dev/shm/wbpf-UID",
     "directory of this host's segments",
 )
-HOST = EnvVar("WBPF_HOST", str, socket.gethostname, "the host's name", "name of this host in traces")
+HOST = EnvVar("WBPF_HOST", str, lambda: os.uname().nodename, "the host's name", "name of this host in traces")
 SERVICE = EnvVar(
     "WBPF_SERVICE",
     str,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from enum import IntEnum
@@ -18,11 +17,12 @@ from wbpf.bpf.kinds import capabilities_for
 from wbpf.bpf.links import Link
 from wbpf.bpf.nearest import hint
 from wbpf.bpf.target import Kind
-from wbpf.bpf.tc_filters import Note, remove_dead
 from wbpf.bpf.tracefs import tracepoint_id, tracepoints
 from wbpf.errors import BpfError, WbpfError
 
 if TYPE_CHECKING:
+    import socket
+
     from wbpf.bpf.program import Program
 
 
@@ -183,6 +183,8 @@ class Attaching:
         tcx = {"fd": index, "attach_type": _TCX[target.direction]}
         link, error = self._program.native_attach(_Place.LINK, **tcx)
         if error == -errno.EINVAL:  # the kernel has no links for TC
+            from wbpf.bpf.tc_filters import remove_dead
+
             remove_dead()
             link, error = self._program.native_attach(_Place.TC, fd=index, flags=_TC[target.direction])
         if link is None:
@@ -190,6 +192,8 @@ class Attaching:
         self._keep(link)
         filter = link.tc_filter()
         if filter is not None:
+            from wbpf.bpf.tc_filters import Note
+
             self._kept.callback(Note(filter).close)
 
     def _attach_path(self, path: str) -> None:
@@ -256,6 +260,8 @@ class Attaching:
             raise self._failed(where, f"there is no file {path!r}")
 
     def _ifindex(self, interface: str) -> int:
+        import socket
+
         try:
             return socket.if_nametoindex(interface)
         except OSError:
@@ -264,6 +270,8 @@ class Attaching:
             raise self._failed(interface, "there is no such interface", near) from None
 
     def _packets_of(self, interface: str) -> socket.socket:
+        import socket
+
         self._ifindex(interface)
         packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._undo.callback(packets.close)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from wbpf import _native
 from wbpf.errors import BpfError
+
+if TYPE_CHECKING:
+    import socket
 
 
 class Link:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The most similar of the names, of a hundred thousand within milliseconds; None if none is similar."""
+    from difflib import get_close_matches
+
     wanted = _trigrams(name)
     scored = ((len(wanted & _trigrams(one)), one) for one in names if abs(len(one) - len(name)) <= 6)
     likely = sorted((pair for pair in scored if pair[0] > 1), reverse=True)[:200]

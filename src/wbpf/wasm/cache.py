@@ -7,7 +7,7 @@ that is not so, modules are compiled each time.
 from __future__ import annotations
 
 import os
-import platform
+
 import stat
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Cache:
     def path(self, wasm: bytes, with_fuel: bool) -> Path:
         """Where a module's code is or would be."""
         key = blake2b(wasm, digest_size=24)
-        key.update(f"{VERSION} {platform.machine()} {with_fuel}".encode())
+        key.update(f"{VERSION} {os.uname().machine} {with_fuel}".encode())
         return self.folder / f"{key.hexdigest()}.cwasm"
 
     def find(self, wasm: bytes, with_fuel: bool) -> _native.WasmModule | None:

@@ -1,0 +1,58 @@
+"""eBPF objects compiled once a run; guests are written in WebAssembly's text format."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wbpf.bpf import features
+from wbpf.build import compile_bpf
+
+HERE = Path(__file__).parent
+_GETPGID = {"x86_64": 121, "aarch64": 155}
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """Compiles guest.bpf.c, which traces this process's calls of getpgid."""
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("needs ziglang: install wbpf[build]")
+    folder = tmp_path_factory.mktemp("bpf")
+
+    def compile_once(*flags: str) -> bytes:
+        out = folder / f"guest{''.join(flags)}.o"
+        if not out.exists():
+            number = _GETPGID[platform.machine()]
+            given = (f"-DTRACED={os.getpid()}", f"-DNUMBER={number}", *flags)
+            compile_bpf(HERE / "guest.bpf.c", out, *given)
+        return out.read_bytes()
+
+    return compile_once
+
+
+@pytest.fixture(scope="session")
+def elf(compiled: Callable[..., bytes]) -> bytes:
+    """The object, where this host can load it."""
+    for have in (features.have_libbpf, features.have_privileges, features.have_kernel_btf):
+        answer = have()
+        if not answer:
+            pytest.skip(f"needs {answer.what}: {answer.why}")
+    return compiled()
+
+
+@pytest.fixture
+def call() -> Callable[[int], None]:
+    """Makes so many traced system calls."""
+    getpgid = ctypes.CDLL(None).getpgid
+
+    def make(count: int) -> None:
+        for _ in range(count):
+            getpgid(0)
+
+    return make
