@@ -7,7 +7,6 @@ that is not so, modules are compiled each time.
 from __future__ import annotations
 
 import os
-
 import stat
 from pathlib import Path
 
