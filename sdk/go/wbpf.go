@@ -13,11 +13,6 @@ import (
 	"unsafe"
 )
 
-// What the module was built for.
-//
-//go:wasmexport wbpf_abi
-func abiVersion() int32 { return AbiVersion }
-
 // Error is what failed: an errno of Linux, and the host's words.
 type Error struct {
 	Errno syscall.Errno
@@ -125,6 +120,13 @@ func (p Program) Attach(target string, cookie uint64) (Link, error) {
 	at, bytes := text(target)
 	handle, err := checked(abiProgramAttach(int32(p), at, bytes, cookie))
 	return Link(handle), err
+}
+
+// Run runs it once, here and now, with a context of one's own: for raw tracepoints its arguments.
+func (p Program) Run(context []byte) (run Run, err error) {
+	at, bytes := unsafe.Pointer(unsafe.SliceData(context)), uint32(len(context))
+	err = failed(abiProgramRun(int32(p), at, bytes, nil, 0, nil, 0, unsafe.Pointer(&run)))
+	return
 }
 
 // AttachIfLoaded attaches it to what its section names, if it was loaded and can be attached.

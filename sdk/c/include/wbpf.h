@@ -105,6 +105,12 @@ WBPF_SDK wbpf_link wbpf_program_attach_cookie(wbpf_program program, const char *
     return wbpf_abi_program_attach(program, target, target ? strlen(target) : 0, cookie);
 }
 
+/* Runs a loaded program once, here and now, with a context of one's own: for raw tracepoints its arguments. */
+WBPF_SDK int wbpf_program_run(wbpf_program program, void *context, size_t bytes, struct wbpf_run *run)
+{
+    return wbpf_abi_program_run(program, context, bytes, NULL, 0, NULL, 0, run);
+}
+
 WBPF_SDK int wbpf_link_detach(wbpf_link link)
 {
     return wbpf_abi_link_detach(link);

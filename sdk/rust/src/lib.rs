@@ -121,6 +121,15 @@ impl Program {
         checked(unsafe { abi::program_attach(self.0, text, bytes, cookie) }).map(Link)
     }
 
+    /// Runs it once, here and now, with a context of one's own: for raw tracepoints its arguments.
+    pub fn run(&self, context: &mut [u8]) -> Result<abi::Run, Error> {
+        let mut run = abi::Run::default();
+        let (at, bytes) = (context.as_mut_ptr(), context.len() as u32);
+        let (input, output) = (core::ptr::null(), core::ptr::null_mut());
+        checked(unsafe { abi::program_run(self.0, at, bytes, input, 0, output, 0, &mut run) })?;
+        Ok(run)
+    }
+
     /// Attaches it to what its section names, if it was loaded and can be attached.
     pub fn attach_if_loaded(&self) -> Result<(), Error> {
         match self.attach("", 0) {

@@ -17,8 +17,8 @@ _KEYWORDS = frozenset(
 
 def rust_skeleton(skeleton: Skeleton) -> str:
     """The module NAME.skel.rs."""
-    lines = [f"// made by wbpf build from {skeleton.object}.bpf.c: do not edit", "#[allow(unused_imports)]"]
-    lines += ["use wbpf::{Error, Link, Map, Object, PerCpuMap, Plain, Program};", ""]
+    # Whole paths: structures of the program may have the names of anything.
+    lines = [f"// made by wbpf build from {skeleton.object}.bpf.c: do not edit", ""]
     for record in skeleton.records:
         lines += [*_record(record), ""]
     lines += [*_object(skeleton), ""]
@@ -47,7 +47,7 @@ def _record(record: Record) -> Iterator[str]:
     yield "}"
     yield "// Padding has fields of its own, so the size says that all fields are where eBPF has them."
     yield f"const _: () = assert!(core::mem::size_of::<{name}>() == {record.bytes});"
-    yield f"unsafe impl Plain for {name} {{}}"
+    yield f"unsafe impl wbpf::Plain for {name} {{}}"
 
 
 def _object(skeleton: Skeleton) -> Iterator[str]:
@@ -64,12 +64,12 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "#[allow(dead_code)]"
     yield "pub struct Programs {"
     for program in skeleton.programs:
-        yield f"    pub {_identifier(program)}: Program,"
+        yield f"    pub {_identifier(program)}: wbpf::Program,"
     yield "}"
     yield ""
     yield "#[allow(dead_code)]"
     yield f"pub struct {name} {{"
-    yield "    pub object: Object,"
+    yield "    pub object: wbpf::Object,"
     yield "    pub maps: Maps,"
     yield "    pub programs: Programs,"
     yield "}"
@@ -77,8 +77,8 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "#[allow(dead_code)]"
     yield f"impl {name} {{"
     yield "    /// Opens the object; variables can be set until it is loaded."
-    yield "    pub fn open() -> Result<Self, Error> {"
-    yield f'        let object = Object::open("{skeleton.object}")?;'
+    yield "    pub fn open() -> core::result::Result<Self, wbpf::Error> {"
+    yield f'        let object = wbpf::Object::open("{skeleton.object}")?;'
     yield "        let maps = Maps {"
     for each, _ in maps:
         yield f'            {_identifier(each.name)}: object.map("{each.name}")?.into(),'
@@ -90,19 +90,19 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
     yield "        Ok(Self { object, maps, programs })"
     yield "    }"
     yield ""
-    yield "    pub fn load(&self) -> Result<(), Error> {"
+    yield "    pub fn load(&self) -> core::result::Result<(), wbpf::Error> {"
     yield "        self.object.load()"
     yield "    }"
     yield ""
     yield "    /// Attaches the programs that were loaded to what their sections name; not those with a `?`."
-    yield "    pub fn attach(&self) -> Result<(), Error> {"
+    yield "    pub fn attach(&self) -> core::result::Result<(), wbpf::Error> {"
     for program in skeleton.attached:
         yield f"        self.programs.{_identifier(program)}.attach_if_loaded()?;"
     yield "        Ok(())"
     yield "    }"
     yield ""
     yield "    /// Opens, loads and attaches."
-    yield "    pub fn start() -> Result<Self, Error> {"
+    yield "    pub fn start() -> core::result::Result<Self, wbpf::Error> {"
     yield "        let this = Self::open()?;"
     yield "        this.load()?;"
     yield "        this.attach()?;"
@@ -115,19 +115,19 @@ def _object(skeleton: Skeleton) -> Iterator[str]:
 
 def _map_type(each: SkeletonMap) -> str:
     if each.key is None or each.value is None:
-        return "Map<(), ()>"
-    return f"{'PerCpuMap' if each.per_cpu else 'Map'}<{rust_type(each.key)}, {rust_type(each.value)}>"
+        return "wbpf::Map<(), ()>"
+    return f"wbpf::{'PerCpuMap' if each.per_cpu else 'Map'}<{rust_type(each.key)}, {rust_type(each.value)}>"
 
 
 def _variable(each: SkeletonVariable) -> Iterator[str]:
     kind = rust_type(each.shape)
     yield ""
     yield f"    /// {'Before loading only.' if each.constant else 'At any time.'}"
-    yield f"    pub fn set_{each.name}(&self, value: &{kind}) -> Result<(), Error> {{"
+    yield f"    pub fn set_{each.name}(&self, value: &{kind}) -> core::result::Result<(), wbpf::Error> {{"
     yield f'        self.object.set("{each.name}", value)'
     yield "    }"
     yield ""
-    yield f"    pub fn {_identifier(each.name)}(&self) -> Result<{kind}, Error> {{"
+    yield f"    pub fn get_{each.name}(&self) -> core::result::Result<{kind}, wbpf::Error> {{"
     yield f'        self.object.get("{each.name}")'
     yield "    }"
 

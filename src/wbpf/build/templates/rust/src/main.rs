@@ -11,7 +11,7 @@ fn run() -> Result<(), Error> {
     let mut told = 0;
     while wbpf::wait(1000).is_ok() {
         reader.emit::<ExecEvent>(&event)?;
-        let lost = this.lost()?;
+        let lost = this.get_lost()?;
         if lost > told {
             eprintln!("$name: {} events lost", lost - told);
             told = lost;

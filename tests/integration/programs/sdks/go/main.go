@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"wbpf"
+)
+
+var event wbpf.Event
+
+func tell(name string, value uint64) {
+	result := Result{Value: value}
+	copy(result.Name[:], name)
+	must(wbpf.EmitOne(event, &result))
+}
+
+func truth(is bool) uint64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cases:", err)
+		os.Exit(1)
+	}
+}
+
+func value[T any](value T, err error) T {
+	must(err)
+	return value
+}
+
+func main() {
+	event = value(wbpf.FindEvent("case"))
+	cases := value(OpenCases())
+	program := cases.Programs.OnRun
+	must(program.Autoload(true))
+	must(cases.SetStep(7))
+	must(cases.Load())
+	must(cases.Attach())
+	tell("constant", value(cases.GetStart()))
+	tell("unload_is_refused", truth(cases.SetStart(1) != nil))
+	reader := value(wbpf.NewReader(cases.Maps.Events.RawMap))
+
+	tell("set_before_load", uint64(value(program.Run(nil)).Result))
+	must(cases.SetStep(1 << 40))
+	tell("set_after_load", value(cases.GetStep()))
+	value(program.Run(nil))
+	value(program.Run(nil))
+	tell("counted", value(cases.GetCounted()))
+
+	numbers := cases.Maps.Numbers
+	tell("lookup", value(numbers.Get(3)))
+	_, err := numbers.Get(99)
+	tell("missing", truth(wbpf.NotFound(err)))
+	must(numbers.Set(2, 12345))
+	tell("updated", value(numbers.Get(2)))
+	var sum uint64
+	must(numbers.Keys(func(key uint32) bool { sum += uint64(key); return true }))
+	tell("keys", sum)
+	must(numbers.Delete(2))
+	_, err = numbers.Get(2)
+	tell("deleted", truth(wbpf.NotFound(err)))
+
+	sum = 0
+	for _, each := range value(cases.Maps.PerCpu.Get(0)) {
+		sum += uint64(each)
+	}
+	tell("per_cpu", sum)
+
+	record := value(cases.Maps.Records.Get(0))
+	tell("record_bytes", uint64(unsafe.Sizeof(record)))
+	tell("record_pointer", record.Pointer)
+	tell("record_after_padding", uint64(record.Number))
+	tell("record_text", truth(record.Last == 41)*uint64(len(wbpf.Text(record.Text[:]))))
+	records := uint64(0)
+	for bytes := value(reader.Next()); bytes != nil; bytes = value(reader.Next()) {
+		records += truth(*wbpf.Record[uint64](bytes) != 0)
+	}
+	tell("records", records)
+	tell("parameter", uint64(wbpf.ParamInt("delay")))
+}

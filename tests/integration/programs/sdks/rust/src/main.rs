@@ -1,0 +1,64 @@
+#[path = "../build/cases.skel.rs"]
+mod skeleton;
+
+use skeleton::{Cases, Record, Result as Case};
+use wbpf::{Error, Event, Reader, Slot};
+
+fn tell(event: &Event, name: &str, value: u64) -> Result<(), Error> {
+    let mut case = Case { value, name: [0; 24] };
+    case.name[..name.len()].copy_from_slice(name.as_bytes());
+    event.emit(&[case]).map(drop)
+}
+
+fn run() -> Result<(), Error> {
+    let event = Event::find("case")?;
+    let cases = Cases::open()?;
+    let program = &cases.programs.on_run;
+    program.autoload(true)?;
+    cases.set_step(&7)?;
+    cases.load()?;
+    cases.attach()?;
+    tell(&event, "constant", cases.get_start()?)?;
+    tell(&event, "unload_is_refused", cases.set_start(&1).is_err() as u64)?;
+    let mut reader = Reader::open(&cases.maps.events.0)?;
+
+    tell(&event, "set_before_load", program.run(&mut [])?.result as u64)?;
+    cases.set_step(&(1 << 40))?;
+    tell(&event, "set_after_load", cases.get_step()?)?;
+    program.run(&mut [])?;
+    program.run(&mut [])?;
+    tell(&event, "counted", cases.get_counted()?)?;
+
+    let numbers = &cases.maps.numbers;
+    tell(&event, "lookup", numbers.get(&3)?.unwrap_or(0))?;
+    tell(&event, "missing", numbers.get(&99)?.is_none() as u64)?;
+    numbers.set(&2, &12345)?;
+    tell(&event, "updated", numbers.get(&2)?.unwrap_or(0))?;
+    tell(&event, "keys", numbers.keys().map(u64::from).sum())?;
+    numbers.remove(&2)?;
+    tell(&event, "deleted", numbers.get(&2)?.is_none() as u64)?;
+
+    let mut slots = vec![Slot(0u32); cases.maps.per_cpu.cpus()?];
+    cases.maps.per_cpu.get(&0, &mut slots)?;
+    tell(&event, "per_cpu", slots.iter().map(|slot| slot.0 as u64).sum())?;
+
+    let record: Record = cases.maps.records.get(&0)?.ok_or(Error::NOT_FOUND)?;
+    tell(&event, "record_bytes", core::mem::size_of::<Record>() as u64)?;
+    tell(&event, "record_pointer", record.pointer)?;
+    tell(&event, "record_after_padding", record.number as u64)?;
+    let length = record.text.iter().take_while(|letter| **letter != 0).count();
+    tell(&event, "record_text", if record.last == 41 { length as u64 } else { 0 })?;
+    let mut records = 0;
+    while reader.next::<u64>()?.is_some() {
+        records += 1;
+    }
+    tell(&event, "records", records)?;
+    tell(&event, "parameter", wbpf::param_number("delay").unwrap_or(0))
+}
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("cases: {error}");
+        std::process::exit(1);
+    }
+}

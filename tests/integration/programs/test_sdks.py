@@ -1,0 +1,57 @@
+"""One table of cases for the SDKs in C, Rust and Go: each control program does the same, and says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.build.test_projects import demand
+from wbpf.build import build
+from wbpf.wasm import Grants, Module
+
+HERE = Path(__file__).parent / "sdks"
+
+#: What a control program emits, one number a case: see sdks/cases.bpf.c and the control programs.
+CASES = {
+    "constant": 41,  # the parameter, which was put into .rodata, read back
+    "set_before_load": 7,  # a variable of .data, set before loading, as the program saw it
+    "set_after_load": 1 << 40,  # the same after loading
+    "counted": 3,  # what the program added in .bss, by test runs
+    "lookup": 300,  # a value of a hash, written by the program
+    "missing": 1,  # a key that is not there is "not found"
+    "updated": 12345,  # written and read back
+    "keys": 6,  # the sum of the keys 1, 2, 3
+    "deleted": 1,  # not found after it was deleted
+    "per_cpu": 3,  # the sum over CPUs of a per-CPU value
+    "record_bytes": 40,  # of the structure with padding, pointers and arrays
+    "record_pointer": 0xFFFF_8880_0000_1234,  # 64 bits of a pointer
+    "record_after_padding": 0x1122_3344,
+    "record_text": 3,  # the length of "abc" in a char array
+    "records": 3,  # in the ring
+    "parameter": 1_500_000,  # 1.5 ms in ns
+    "unload_is_refused": 1,  # a constant can't be set after loading
+}
+
+
+@pytest.mark.parametrize(
+    "language", ["c", "rust", pytest.param("go", marks=pytest.mark.slow)], ids=["c", "rust", "go"]
+)
+def test_cases(capable: None, tmp_path: Path, language: str) -> None:
+    demand(language)
+    for folder in (HERE / "common", HERE / language):
+        for source in (path for path in folder.rglob("*") if path.is_file()):
+            target = tmp_path / source.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    found: dict[str, Any] = {}
+
+    def keep(event: Any) -> None:
+        assert event.fields["name"] not in found, "each case once"
+        found[event.fields["name"]] = event.fields["value"]
+
+    module = Module.open(build(tmp_path).path)
+    result = module.run(params={"start": 41}, grants=Grants.all(), on_event=keep)
+    assert result.exit_status == 0
+    assert found == CASES
