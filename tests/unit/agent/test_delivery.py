@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.coordinator.simulated import AttachedDouble, Cluster, Written, _piece
+from tests.unit.coordinator.simulated import AttachedDouble, Cluster, Written, piece_of
 from wbpf.agent.delivery import MESSAGES_OPEN, Delivery, first_ticks
 from wbpf.agent.watched import Watched
 from wbpf.records.layout import RECORD_HEADER, STAMPED
@@ -21,7 +21,7 @@ class Sender:
 
     def put(self, watched: Watched, unit: int, size: int = 16) -> None:
         data = RECORD_HEADER.pack(size, STAMPED | 3, 9, 1) + (100).to_bytes(8, "little") + bytes(size - 16)
-        self.delivery.put(watched, self.attached, _piece(unit, Written(watched.trace_id, data, 0)), 42)
+        self.delivery.put(watched, self.attached, piece_of(unit, Written(watched.trace_id, data, 0)), 42)
 
     def messages(self) -> list[pb.Delivery]:
         messages = []

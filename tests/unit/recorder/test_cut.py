@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,14 @@ LEFT = (0, 100, 4096, 100_000)
 
 
 @pytest.fixture
-def copy(segment: Path) -> Path:
+def copy(segment: Path) -> Iterator[Path]:
     """A copy of a segment with many traces, which no application has open."""
     for number in range(500):
         with wbpf.trace("order"):
             wbpf.event("step", number=number)
-    return Path(shutil.copy(segment, segment.with_name("copy.seg")))
+    path = Path(shutil.copy(segment, segment.with_name("copy.seg")))
+    yield path
+    path.unlink()  # what the tests damaged has no counters that `segment` could check
 
 
 @pytest.mark.parametrize("left", LEFT)
