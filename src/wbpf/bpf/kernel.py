@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from wbpf import _native
 from wbpf.bpf.diagnosis import demand, explain
@@ -23,6 +24,10 @@ from wbpf.bpf.probes import have_attach_type
 from wbpf.bpf.program import Program
 from wbpf.bpf.variables import Variables
 from wbpf.errors import BpfError
+
+if TYPE_CHECKING:
+    from wbpf.bpf.btf.btf import Btf
+    from wbpf.bpf.typed import Typed
 
 _SCHEMAS = ".wbpf.schemas"
 _LINKED_OPERATIONS = 1 << 13  # BPF_F_LINK, kernel 6.4
@@ -71,7 +76,9 @@ class Object:
         self._btf = None if btf is None else os.fspath(btf)
         what = f"eBPF object {name!r} can't be opened"
         #: descriptors of the schemas that its programs record by
-        self.schemas = strings(sections(elf).get(_SCHEMAS, b""))
+        contents = sections(elf)
+        self.schemas = strings(contents.get(_SCHEMAS, b""))
+        self._types = contents.get(".BTF", b"")
         demand(have_libbpf(), what)
         root = None if pin_root is None else os.fspath(pin_root)
         native, error, log = _native.BpfObject.open(elf, re.sub(r"\W", "_", name)[:15], self._btf, root)
@@ -108,6 +115,36 @@ class Object:
     def set(self, variable: str, value: bytes) -> None:
         """Give a global variable a value; see `variables`, which knows types."""
         self.variables[variable] = value
+
+    @cached_property
+    def btf(self) -> Btf:
+        """The types of its source. Raises FormatError: it has none."""
+        from wbpf.bpf.btf.btf import Btf
+
+        return Btf.parse(self._types)
+
+    def typed(self, name: str) -> Typed:
+        """A map with Python values in place of bytes, by the types of its definition."""
+        from wbpf.bpf.typed import Typed
+
+        return Typed(self.maps[name], self.btf)
+
+    def decode(self, struct: str, record: bytes) -> dict[str, Any]:
+        """The fields of a record, by the object's struct of that name.
+
+        Raises:
+            BpfError: there is no such struct, or the record is shorter.
+        """
+        from wbpf.bpf.btf.types import Kind
+        from wbpf.bpf.typed import decode
+
+        found = self.btf.find(struct, Kind.STRUCT)
+        if found is None:
+            raise BpfError(f"a record can't be read as struct {struct}", "the object's BTF has none such")
+        if self.btf.bytes_of(found.id) > len(record):
+            raise BpfError(f"a record can't be read as struct {struct}", f"it has {len(record)} bytes")
+        fields: dict[str, Any] = decode(self.btf, found.id, record)
+        return fields
 
     def resize_map(self, name: str, *, value_bytes: int = 0, entries: int = 0) -> None:
         """Change the size of a map, before loading; 0 leaves it as it is."""
