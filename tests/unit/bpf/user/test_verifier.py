@@ -1,0 +1,144 @@
+"""What the verifier refuses, in words; and what stops a program that runs with checks."""
+
+from __future__ import annotations
+
+from resource import RUSAGE_SELF, getrusage
+
+import pytest
+
+from tests.unit.bpf.user.programs import insn, wide
+from wbpf.bpf.user.flow import analyse
+from wbpf.bpf.user.isa import decode
+from wbpf.bpf.user.program import UserProgram
+from wbpf.bpf.user.verifier import Context, Field, MapModel, Verdict, verify
+from wbpf.errors import BpfError
+
+EXIT, ZERO = insn(0x95), insn(0xB7)
+MEMORY = Context(64, memory=True)
+XDP = Context(24, {0: (4, Field.PACKET), 4: (4, Field.PACKET_END)})
+ARRAY = MapModel("numbers", 2, 4, 8, 16, inline=8)
+RING = MapModel("events", 27, 0, 0, 4096)
+KEY = insn(0x62, 10, 0, -4, 3) + insn(0xBF, 2, 10) + insn(0x07, 2, 0, 0, -4)
+LOOKUP = KEY + wide(1, 0, src=5) + insn(0x85, 0, 0, 0, 1)
+RESERVE = wide(1, 1, src=5) + insn(0xB7, 2, 0, 0, 16) + insn(0xB7, 3) + insn(0x85, 0, 0, 0, 131)
+SUBMIT = insn(0xBF, 1, 0) + insn(0xB7, 2) + insn(0x85, 0, 0, 0, 132)
+PACKET = insn(0x61, 2, 1, 0) + insn(0x61, 3, 1, 4)
+
+
+def judge(code: bytes, context: Context = MEMORY) -> Verdict:
+    return verify(analyse(decode(code)), context, [ARRAY, RING])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        insn(0x79, 0, 1, 56) + EXIT,
+        insn(0x7B, 10, 1, -512) + insn(0x79, 0, 10, -512) + EXIT,
+        LOOKUP + insn(0x15, 0, 0, 1, 0) + insn(0x79, 0, 0, 0) + EXIT,
+        RESERVE + insn(0x15, 0, 0, 4, 0) + insn(0x7A, 0, 0, 8, 1) + SUBMIT + ZERO + EXIT,
+        # r0 = memory[byte & 63]
+        insn(0x71, 2, 1) + insn(0x57, 2, 0, 0, 63) + insn(0x0F, 1, 2) + insn(0x71, 0, 1) + EXIT,
+        # if (byte < 64)
+        insn(0x71, 2, 1) + ZERO + insn(0x35, 2, 0, 2, 64) + insn(0x0F, 1, 2) + insn(0x71, 0, 1) + EXIT,
+        # for (i = 0; i < memory[0] (8 bits); i++)
+        insn(0x71, 2, 1) + ZERO + insn(0x07, 0, 0, 0, 1) + insn(0xAD, 0, 2, -2) + EXIT,
+        # for (i = 100000; i != 0; i--)
+        insn(0xB7, 0, 0, 0, 100_000) + insn(0x07, 0, 0, 0, -1) + insn(0x55, 0, 0, -2) + EXIT,
+    ],
+)
+def test_what_is_proved(code: bytes) -> None:
+    verdict = judge(code)
+    assert verdict.proof.complete, [str(problem) for problem in verdict.problems + verdict.fatal]
+
+
+def test_a_packet_is_proved_by_its_end() -> None:
+    good = (
+        PACKET
+        + insn(0xBF, 4, 2)
+        + insn(0x07, 4, 0, 0, 14)
+        + ZERO
+        + insn(0x2D, 4, 3, 1)
+        + insn(0x69, 0, 2, 12)
+        + EXIT
+    )
+    assert judge(good, XDP).proof.complete
+    short = good.replace(insn(0x69, 0, 2, 12), insn(0x69, 0, 2, 13))
+    assert "13..15 of the packet may not be there" in str(judge(short, XDP).problems[0])
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (insn(0x79, 0, 1, 57) + EXIT, "8 bytes at 57 are outside of memory, whose bytes are 0..64"),
+        (insn(0x79, 0, 1, -1) + EXIT, "8 bytes at -1 are outside"),
+        (insn(0x7B, 10, 1, 0) + ZERO + EXIT, "outside of the stack"),
+        (insn(0x7B, 10, 1, -520) + ZERO + EXIT, "outside of the stack"),
+        (insn(0x79, 0, 10, -8) + EXIT, "bytes of the stack that were never written"),
+        (insn(0xBF, 0, 5) + EXIT, "r5 was never set"),
+        (EXIT, "r0 was never set"),
+        (insn(0xB7, 2, 0, 0, 5) + insn(0x79, 0, 2) + EXIT, "uses 5 as an address"),
+        (LOOKUP + insn(0x79, 0, 0) + EXIT, "or 0: compare it with 0 before"),
+        (LOOKUP + insn(0x15, 0, 0, 1, 0) + insn(0x79, 0, 0, 1) + EXIT, "8 bytes at 1 are outside of a value"),
+        (insn(0x71, 2, 1) + insn(0x0F, 1, 2) + insn(0x71, 0, 1) + EXIT, "1 bytes at 0..255 are outside"),
+        (ZERO + insn(0x05, 0, 0, -1) + EXIT, "the loop is not proved to end"),
+        (insn(0x79, 0, 1) + insn(0x55, 0, 0, -1) + EXIT, "the loop is not proved to end"),
+        (insn(0xDB, 1, 2, 1, 0) + ZERO + EXIT, "not known to be a multiple of 8"),
+    ],
+)
+def test_what_a_check_has_to_take_care_of(code: bytes, why: str) -> None:
+    verdict = judge(code)
+    assert not verdict.fatal
+    assert why in str(verdict.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (insn(0xB7, 1) + insn(0x85, 0, 0, 0, 1) + EXIT, "bpf_map_lookup_elem: r1 is 0; it wants a map"),
+        (wide(1, 0, src=5) + insn(0xB7, 2) + insn(0x85, 0, 0, 0, 1) + EXIT, "it wants 4 bytes of memory"),
+        (wide(1, 0, src=5) + KEY + insn(0x85, 0, 0, 0, 2) + EXIT, "r3 was never set"),
+        (
+            LOOKUP.replace(wide(1, 0, src=5), wide(1, 1, src=5)) + EXIT,
+            "'events' is of a type that it is not for",
+        ),
+        (RESERVE + ZERO + EXIT, "is neither submitted nor discarded"),
+        (RESERVE + SUBMIT + ZERO + EXIT, "or 0; it wants a reserved record"),
+    ],
+)
+def test_what_is_refused(code: bytes, why: str) -> None:
+    assert why in "\n".join(map(str, [*judge(code).fatal]))
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (insn(0x79, 0, 1, 64) + EXIT, "instruction 0: it used memory that is not its own"),
+        (insn(0x7B, 10, 1, 0) + ZERO + EXIT, "instruction 0: it used memory that is not its own"),
+        (insn(0xB7, 2, 0, 0, 64) + insn(0x79, 0, 2) + EXIT, "it used memory that is not its own, at 0x40"),
+        (ZERO + insn(0x05, 0, 0, -1) + EXIT, "instruction 1: it did not end after 1000 jumps back"),
+        (insn(0xC3, 1, 2, 2, 0) + ZERO + EXIT, "instruction 0: it used memory"),
+    ],
+)
+def test_what_stops_a_program(code: bytes, why: str) -> None:
+    program = UserProgram.load(code, MEMORY, checks=True)
+    with pytest.raises(BpfError, match=why):
+        program.run(bytearray(64), fuel=1000)
+
+
+@pytest.mark.parametrize(
+    "count", [20_000, pytest.param(999_998, marks=[pytest.mark.slow, pytest.mark.timeout(400)])]
+)
+def test_long_programs_are_verified(count: int) -> None:
+    """A million instructions: the memory that it takes is bounded too."""
+    code = ZERO + insn(0x07, 0, 0, 0, 1) * count + EXIT
+    before_kb = getrusage(RUSAGE_SELF).ru_maxrss
+    verdict = judge(code)
+    assert verdict.proof.complete
+    assert verdict.insns == count + 2
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before_kb < 1_500_000
+
+
+def test_a_context_that_is_too_small_is_not_run() -> None:
+    program = UserProgram.load(insn(0x79, 0, 1, 56) + EXIT, MEMORY)
+    with pytest.raises(BpfError, match="its context has 8 bytes, not 64"):
+        program.run(bytearray(8))
