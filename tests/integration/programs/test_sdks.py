@@ -1,4 +1,4 @@
-"""One table of cases for the SDKs in C, Rust and Go: each control program does the same, and says the same."""
+"""One table of cases for the SDKs in C, Rust and Go: each control program does and says the same."""
 
 from __future__ import annotations
 
