@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ PROGRAMS = Path(__file__).parents[3] / "programs"
 
 Event = dict[str, Any]
 Built = Callable[[str], Path]
-Tracing = Callable[..., AbstractContextManager[list[Event]]]
 
 
 @pytest.fixture(scope="session")
