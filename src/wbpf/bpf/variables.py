@@ -67,6 +67,9 @@ class Variables(MutableMapping[str, Value]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
     def __len__(self) -> int:
         return len(self._known)
 

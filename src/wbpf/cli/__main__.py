@@ -2,6 +2,6 @@
 
 import sys
 
-from wbpf.cli.app import main
+from wbpf.cli import main
 
 sys.exit(main())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from wbpf import _native
 from wbpf.errors import ConfigError, WasmError
 from wbpf.wasm.grants import Grants, Rights, demand
-from wbpf.wasm.host import Host, Setting
+from wbpf.wasm.host import END, Host, Setting
 from wbpf.wasm.limits import DEFAULT_DEADLINE_MS, DEFAULT_MEMORY_MIB, Limits
 from wbpf.wasm.result import Cause, RunResult, ended
 
@@ -125,6 +125,8 @@ class Guest:
         return self._is_over.wait(_GRACE_S)
 
     def _result(self, is_over: bool) -> RunResult:
+        if self._emitter.failure is not None:
+            raise self._emitter.failure
         if not is_over or self._end is None:
             return RunResult(Cause.STOPPED, 0, self._emitter.count, 0, self._host.error)
         number, status, why, trace = self._end
@@ -165,6 +167,8 @@ class Emitter:
 
     def __init__(self, manifest: Manifest | None, options: Options) -> None:
         self.count = 0
+        #: what `on_event` raised; it ended the guest
+        self.failure: Exception | None = None
         self._on_event = options.on_event
         self._kinds = manifest.events if manifest else ()
         self._where = options.where
@@ -192,7 +196,11 @@ class Emitter:
             for event in decoder.decode(records):
                 passed += 1
                 if self._on_event is not None:
-                    self._on_event(event)
+                    try:
+                        self._on_event(event)
+                    except Exception as error:  # noqa: BLE001 - raised again where the guest is waited for
+                        self.failure = error
+                        return END
         self.count += passed
         return passed
 
