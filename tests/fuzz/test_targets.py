@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import peers, records, segment
+from tests.fuzz import peers, programs, records, segment
 from tests.fuzz.running import fuzz
 
 #: Cases that a target once failed at, run again first; each target begins behind them.
@@ -26,3 +26,9 @@ def test_peers() -> None:
         assert told[f"{sort} damaged"]
         assert told[f"{sort} refused"]
     assert told["concluded"]
+
+
+def test_programs() -> None:
+    cases, told = fuzz(programs.one_case, 4, FIRST)
+    assert cases > 5
+    assert told["proved"] and told["not proved"] and told["stopped"]

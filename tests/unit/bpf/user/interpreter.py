@@ -24,13 +24,18 @@ class Machine:
         self.insns = {insn.at: insn for insn in decode(code)}
         self.memory, self.stack = memory, bytearray(4096)
         self.r = [0] * 11
-        self.r[1], self.r[2], self.r[10] = CONTEXT, len(memory), STACK
+        self.shift(0)
+
+    def shift(self, by: int) -> None:
+        """Put the memory elsewhere."""
+        self.context, self.top = CONTEXT + by, STACK + 3 * by
+        self.r[1], self.r[2], self.r[10] = self.context, len(self.memory), self.top
 
     def place(self, address: int, size: int) -> tuple[bytearray, int]:
-        if CONTEXT <= address <= CONTEXT + len(self.memory) - size:
-            return self.memory, address - CONTEXT
-        if STACK - 4096 <= address <= STACK - size:
-            return self.stack, address - STACK + 4096
+        if self.context <= address <= self.context + len(self.memory) - size:
+            return self.memory, address - self.context
+        if self.top - 4096 <= address <= self.top - size:
+            return self.stack, address - self.top + 4096
         raise MemoryError(hex(address))
 
     def load(self, address: int, size: int) -> int:

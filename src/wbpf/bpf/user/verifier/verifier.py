@@ -282,6 +282,10 @@ class _Verifier:
                 return known(insn.imm)
             case Wide.CODE:
                 return Pointer(Kind.FUNCTION, code_target(insn), known(0))
+        if insn.src not in (Wide.MAP_INDEX, Wide.MAP_INDEX_VALUE) or low >= len(self.maps):
+            self.refuse(insn.at, "it refers to a map or a variable that is not there")
+            return UNKNOWN
+        match insn.src:
             case Wide.MAP_INDEX:
                 return Pointer(Kind.MAP, low, known(0))
         model = self.maps[low]
