@@ -1,7 +1,7 @@
 """Hostile eBPF programs in user space: what is proved, or checked, stays in its memory and ends.
 
 `python -m tests.fuzz.programs SECONDS [FIRST]`. Programs that the kernel would take are damaged, and others
-are made of instructions at random, with addresses that are moved by numbers of all kinds. One that the verifier
+are made of instructions at random, with addresses moved by numbers of all kinds. One that the verifier
 proves is run by an interpreter that knows the bounds of its memory, and as machine code; both have to agree.
 One that is run with checks may be stopped.
 """
