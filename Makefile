@@ -26,7 +26,7 @@ test-all: setup ## all tests
 	@$(PY) -m pytest
 
 .PHONY: fuzz
-fuzz: setup ## hostile segments, records, peers or programs: make fuzz TARGET=peers SECONDS=900
+fuzz: setup ## hostile segments, records, peers, programs or guests (hostcalls): make fuzz TARGET=peers SECONDS=900
 	$(PY) -m tests.fuzz.$(or $(TARGET),segment) $(or $(SECONDS),60) $(FIRST)
 
 .PHONY: lint

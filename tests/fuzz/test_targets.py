@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import peers, programs, records, segment
+from tests.fuzz import hostcalls, peers, programs, records, segment
 from tests.fuzz.running import fuzz
 
 #: Cases that a target once failed at, run again first; each target begins behind them.
@@ -11,6 +11,11 @@ FIRST = 1
 
 def test_segments() -> None:
     assert "opened" in segment.fuzz(4, str(FIRST))
+
+
+def test_hostcalls() -> None:
+    said = hostcalls.fuzz(4, str(FIRST))
+    assert " 0 exited" not in said and " 0 trapped" not in said
 
 
 def test_records() -> None:

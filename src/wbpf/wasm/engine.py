@@ -19,16 +19,25 @@ def open_engine() -> None:
     Raises:
         WasmError: the package is not there, or of another version.
     """
-    package = _package()
-    library = next(package.glob("*/_libwasmtime.*"), None)
-    if library is None:
-        raise _missing(f"{package} has no library for this machine")
-    if not (package.parent / f"wasmtime-{VERSION}.dist-info").is_dir():
-        found = [path.name.removesuffix(".dist-info") for path in package.parent.glob("wasmtime-*.dist-info")]
-        raise _missing(f"{found[0] if found else 'an unknown version'} is installed, {VERSION} is needed")
-    error, why = _native.open_wasmtime(str(library))
+    error, why = _native.open_wasmtime(str(library()))
     if error:
         raise _missing(why)
+
+
+def library() -> Path:
+    """Wasmtime's shared library.
+
+    Raises:
+        WasmError: see open_engine().
+    """
+    package = _package()
+    found = next(package.glob("*/_libwasmtime.*"), None)
+    if found is None:
+        raise _missing(f"{package} has no library for this machine")
+    if not (package.parent / f"wasmtime-{VERSION}.dist-info").is_dir():
+        there = [path.name.removesuffix(".dist-info") for path in package.parent.glob("wasmtime-*.dist-info")]
+        raise _missing(f"{there[0] if there else 'an unknown version'} is installed, {VERSION} is needed")
+    return found
 
 
 def _package() -> Path:
