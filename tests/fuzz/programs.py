@@ -166,14 +166,14 @@ def one_case(rng: random.Random, told: Counter[str]) -> None:
 def _copies_addresses(code: bytes, memory: bytes) -> bool:
     """Whether what it computes depends on addresses: it is run twice, with its memory elsewhere."""
     results = []
-    for shift in (0, 0x5000):
+    for shift in (0, 0x5A31, 0x77AB8CF):
         machine = Machine(code, bytearray(memory))
         machine.shift(shift)
         try:
             results.append((machine.run(_STEPS), bytes(machine.memory)))
         except (MemoryError, TimeoutError):
             return True
-    return results[0] != results[1]
+    return results.count(results[0]) < len(results)
 
 
 if __name__ == "__main__":

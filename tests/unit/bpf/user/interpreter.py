@@ -27,8 +27,8 @@ class Machine:
         self.shift(0)
 
     def shift(self, by: int) -> None:
-        """Put the memory elsewhere."""
-        self.context, self.top = CONTEXT + by, STACK + 3 * by
+        """Put the memory elsewhere, aligned otherwise; the stack stays aligned."""
+        self.context, self.top = CONTEXT + by, STACK + 48 * by
         self.r[1], self.r[2], self.r[10] = self.context, len(self.memory), self.top
 
     def place(self, address: int, size: int) -> tuple[bytearray, int]:
