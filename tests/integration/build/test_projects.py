@@ -47,7 +47,8 @@ def test_a_new_project_builds(compiler: None, tmp_path: Path, language: Language
     sections = read_sections(module)
     assert Manifest.of(sections) == result.manifest
     assert objects(sections) == {"my-tool": result.objects["my-tool"].read_bytes()}
-    assert b"\x09wbpf_abi\x00" in module or b"\x08wbpf_abi\x00" in module, "exported, as a function"
+    exported = b"\x08wbpf_abi\x00" in module  # Go's functions can't be called before it has started
+    assert exported == (language != "go")
     manifest = result.manifest
     help_text = "only users with this id or a higher one"
     assert manifest.params == (Param("min-uid", "uint", 0, help_text, "min_uid"),)
@@ -105,7 +106,7 @@ def test_errors_of_both_compilers(tool: Path, capsys: pytest.CaptureFixture[str]
     assert re.search(r"main.c:8:\d+: .*'wbpf_faild'", error)
     assert "wbpf build -v shows" in error
     assert main(["build", str(tool), "-v"]) == BuildError.exit_code
-    assert len(re.findall(r"main.c:(8|12):\d+: error: ", capsys.readouterr().err)) == 2, "all of them"
+    assert len(re.findall(r"main.c:(8|13):\d+: error: ", capsys.readouterr().err)) == 2, "all of them"
     change(tool / "my-tool.bpf.c", "event->pid", "event->pdi")
     assert main(["build", str(tool)]) == BuildError.exit_code
     assert re.search(r"my-tool.bpf.c:\d+:\d+: no member named 'pdi'", capsys.readouterr().err)
