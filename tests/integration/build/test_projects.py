@@ -106,7 +106,7 @@ def test_errors_of_both_compilers(tool: Path, capsys: pytest.CaptureFixture[str]
     assert re.search(r"main.c:8:\d+: .*'wbpf_faild'", error)
     assert "wbpf build -v shows" in error
     assert main(["build", str(tool), "-v"]) == BuildError.exit_code
-    assert len(re.findall(r"main.c:(8|13):\d+: error: ", capsys.readouterr().err)) == 2, "all of them"
+    assert re.search(r"main.c:8:\d+: error: .*'wbpf_faild'", capsys.readouterr().err)
     change(tool / "my-tool.bpf.c", "event->pid", "event->pdi")
     assert main(["build", str(tool)]) == BuildError.exit_code
     assert re.search(r"my-tool.bpf.c:\d+:\d+: no member named 'pdi'", capsys.readouterr().err)
