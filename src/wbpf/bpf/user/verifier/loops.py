@@ -34,10 +34,9 @@ class Loops:
         if entry in self._costs:
             return self._costs[entry]
         function = self._flow.functions[entry]
-        callees = sorted(function.called | function.taken)
-        inner = 1 + sum(self._cost(callee) for callee in callees)
-        ends = not self._cyclic.intersection(function.insns) and not any(
-            self._cyclic.intersection(self._flow.functions[callee].insns) for callee in callees
+        inner = 1 + sum(self._cost(callee) for callee in sorted(function.called | function.taken))
+        ends = not any(
+            self._cyclic.intersection(self._flow.functions[reached].insns) for reached in self._reached(entry)
         )
         cost = inner
         rounds_so_far = 1
@@ -61,6 +60,19 @@ class Loops:
                 cost = max(cost, inner if ends else rounds_so_far * inner)
         self._costs[entry] = cost
         return cost
+
+    def _reached(self, entry: int) -> set[int]:
+        """A function and all that it may call, directly or through others."""
+        found: set[int] = set()
+        todo = [entry]
+        while todo:
+            at = todo.pop()
+            if at not in found:
+                found.add(at)
+                function = self._flow.functions[at]
+                todo.extend(self._flow.callbacks if function.calls_registers else ())
+                todo.extend(function.called | function.taken)
+        return found
 
     def _rounds(self, function: Function, loop: frozenset[int], jump: int) -> int | None:
         """How often a jump back is taken at most, as long as control stays in the loop; None: not known."""
