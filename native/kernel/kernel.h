@@ -212,6 +212,8 @@ struct wbpf_frame {
 
 /* The map stays the caller's, and open. `perf_pages` for each processor, a power of two; 0: 64. */
 int wbpf_ring_open(int map_fd, uint32_t perf_pages, wbpf_ring_reader **out);
+/* A ring buffer `at` in a file, with the kernel's pages; it can't be waited for. */
+int wbpf_ring_open_file(int fd, size_t at, uint64_t bytes, wbpf_ring_reader **out);
 void wbpf_ring_close(wbpf_ring_reader *ring);
 /* Take whole records, as frames; bytes written, 0: there is none. -EMSGSIZE: the next does not fit, and needs
  * as many bytes as wbpf_ring_next_bytes() says. */

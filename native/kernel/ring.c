@@ -23,7 +23,22 @@ int wbpf_ring_open(int map_fd, uint32_t perf_pages, wbpf_ring_reader **out)
     ring->is_perf = map.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY;
     ring->poll_fd = -1;
     error = ring->is_perf ? perf_buffer_open(ring, map_fd, &map, perf_pages)
-                          : ring_buffer_open(ring, map_fd, &map);
+                          : ring_buffer_open(ring, map_fd, 0, map.entries);
+    if (error) {
+        wbpf_ring_close(ring);
+        return error;
+    }
+    *out = ring;
+    return 0;
+}
+
+int wbpf_ring_open_file(int fd, size_t at, uint64_t bytes, wbpf_ring_reader **out)
+{
+    wbpf_ring_reader *ring = calloc(1, sizeof *ring);
+    if (!ring)
+        return -ENOMEM;
+    int error = ring_buffer_open(ring, fd, at, bytes);
+    ring->poll_fd = -1;
     if (error) {
         wbpf_ring_close(ring);
         return error;

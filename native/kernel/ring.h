@@ -27,7 +27,8 @@ struct wbpf_ring_reader {
     uint8_t *aside; /* for a record that is not contiguous */
 };
 
-int ring_buffer_open(struct wbpf_ring_reader *ring, int map_fd, const wbpf_map_facts *map);
+/* Its pages begin `at` in a map of the kernel (0), or in a file. */
+int ring_buffer_open(struct wbpf_ring_reader *ring, int fd, size_t at, uint64_t size);
 void ring_buffer_close(struct wbpf_ring_reader *ring);
 int64_t ring_buffer_read(struct wbpf_ring_reader *ring, uint8_t *frames, size_t room);
 int64_t ring_buffer_for_each(struct wbpf_ring_reader *ring, uint32_t max, wbpf_ring_visit visit,

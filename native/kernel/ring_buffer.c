@@ -8,20 +8,24 @@
 
 #define UNUSED_HEADER (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT)
 
-int ring_buffer_open(struct wbpf_ring_reader *ring, int map_fd, const wbpf_map_facts *map)
+int ring_buffer_open(struct wbpf_ring_reader *ring, int fd, size_t at, uint64_t size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    ring->size = map->entries;
-    void *consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+    ring->size = size;
+    void *consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)at);
     if (consumer == MAP_FAILED)
         return -errno;
     ring->consumer = consumer;
-    void *producer = mmap(NULL, page + 2 * ring->size, PROT_READ, MAP_SHARED, map_fd, (off_t)page);
+    void *producer = mmap(NULL, page + 2 * size, PROT_READ, MAP_SHARED, fd, (off_t)(at + page));
     if (producer == MAP_FAILED)
         return -errno;
     ring->producer = producer;
     ring->data = (const uint8_t *)producer + page;
-    ring->poll_fd = map_fd;
+    /* Only the kernel has the data twice by itself. */
+    if (at && mmap((uint8_t *)producer + page + size, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
+                   (off_t)(at + 2 * page)) == MAP_FAILED)
+        return -errno;
+    ring->poll_fd = fd;
     return 0;
 }
 

@@ -13,6 +13,7 @@ void bind_pooled(nanobind::module_ &module);
 void bind_kernel(nanobind::module_ &module);
 void bind_user(nanobind::module_ &module);
 void bind_hostcalls(nanobind::module_ &module);
+void bind_user_maps(nanobind::module_ &module);
 
 /* Raise wbpf.errors.TYPE: what failed, why, and what to try next. */
 [[noreturn]] void raise_error(const char *type, const std::string &what, const std::string &why,

@@ -28,6 +28,13 @@ class BpfRing : public Owned<wbpf_ring_reader, wbpf_ring_close>
   public:
     using Owned::Owned;
 
+    static nb::tuple open_file(int fd, uint64_t at, uint64_t bytes)
+    {
+        wbpf_ring_reader *ring = nullptr;
+        int error = wbpf_ring_open_file(fd, at, bytes, &ring);
+        return made<BpfRing>(error, ring);
+    }
+
     static nb::tuple open(int fd, uint32_t perf_pages)
     {
         wbpf_ring_reader *ring = nullptr;
@@ -127,6 +134,8 @@ void bind_bpf_rings(nb::module_ &m)
     nb::class_<BpfRing>(m, "BpfRing", "A ring that is read; wbpf.bpf.ringbuf.Ring is its Python face.")
         .def_static("open", &BpfRing::open, "fd"_a, "perf_pages"_a,
                     nb::sig("def open(fd: int, perf_pages: int) -> tuple[BpfRing | None, int]"))
+        .def_static("open_file", &BpfRing::open_file, "fd"_a, "at"_a, "size"_a,
+                    nb::sig("def open_file(fd: int, at: int, size: int) -> tuple[BpfRing | None, int]"))
         .def("close", &BpfRing::close)
         .def("read", &BpfRing::read, "max"_a, nb::sig("def read(self, max: int) -> list[bytes]"))
         .def("read_frames", &BpfRing::read_frames, "room"_a,

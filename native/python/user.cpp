@@ -69,6 +69,8 @@ class UserProgram
         return nb::make_tuple(run.result, static_cast<int>(run.stopped), total_ns);
     }
 
+    uint32_t id() const { return wbpf_user_program_id(program_); }
+
   private:
     /* A writable buffer for as long as a run takes. */
     class Context
@@ -107,11 +109,13 @@ void bind_user(nb::module_ &m)
         .def(nb::init<nb::bytes, size_t, const std::vector<int32_t> &, const std::vector<uint64_t> &,
                       const std::vector<uint64_t> &, const std::vector<uint64_t> &, bool>(),
              "code"_a, "entry"_a, "helpers"_a, "maps"_a, "values"_a, "entries"_a, "checked"_a)
+        .def("id", &UserProgram::id)
         .def("run", &UserProgram::run, "context"_a.none(), "fuel"_a,
              nb::sig("def run(self, context: bytearray | memoryview | None, fuel: int) -> tuple[int, int, "
                      "int, int]"))
         .def("repeat", &UserProgram::repeat, "context"_a.none(), "fuel"_a, "count"_a,
              nb::sig("def repeat(self, context: bytearray | memoryview | None, fuel: int, count: int) -> "
                      "tuple[int, int, int]"));
+    bind_user_maps(m);
     m.def("have_user_helper", [](int32_t number) { return wbpf_user_helper(number) != nullptr; }, "number"_a);
 }

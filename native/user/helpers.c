@@ -1,4 +1,4 @@
-/* Helpers that need no map. */
+/* Helpers that need no map; the table of all is looked up here. */
 #include "user/helpers.h"
 #include <errno.h>
 #include <sched.h>
@@ -50,6 +50,23 @@ HELPER(get_prandom_u32)
     return (uint32_t)(state >> 32);
 }
 
+HELPER(get_current_comm)
+{
+    char name[16] = "";
+    prctl(PR_GET_NAME, name);
+    if (r2 < 1)
+        return (uint64_t)-EINVAL;
+    size_t bytes = r2 < sizeof name ? r2 : sizeof name;
+    memset((void *)(uintptr_t)r1, 0, r2);
+    memcpy((void *)(uintptr_t)r1, name, bytes - 1);
+    return 0;
+}
+
+HELPER(strncmp_bounded)
+{
+    return (uint64_t)(int64_t)strncmp((const char *)(uintptr_t)r1, (const char *)(uintptr_t)r3, (uint32_t)r2);
+}
+
 HELPER(get_smp_processor_id)
 {
     int cpu = sched_getcpu();
@@ -81,9 +98,10 @@ static const struct {
     int32_t number;
     wbpf_helper function;
 } table[] = {
-    {-1, load_packet},         {5, ktime_get_ns},          {7, get_prandom_u32},
-    {8, get_smp_processor_id}, {14, get_current_pid_tgid}, {15, get_current_uid_gid},
-    {125, ktime_get_boot_ns},  {160, ktime_get_coarse_ns}, {208, ktime_get_tai_ns},
+    {-1, load_packet},          {5, ktime_get_ns},          {7, get_prandom_u32},
+    {8, get_smp_processor_id},  {14, get_current_pid_tgid}, {15, get_current_uid_gid},
+    {16, get_current_comm},     {182, strncmp_bounded},     {125, ktime_get_boot_ns},
+    {160, ktime_get_coarse_ns}, {208, ktime_get_tai_ns},
 };
 
 wbpf_helper wbpf_user_helper(int32_t number)
@@ -91,5 +109,5 @@ wbpf_helper wbpf_user_helper(int32_t number)
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].number == number)
             return table[i].function;
-    return NULL;
+    return wbpf_user_map_helper(number);
 }

@@ -1,10 +1,16 @@
 /* Mapping and running translated programs. */
 #include "user/program.h"
+#include "maps/maps.h"
+#include "user/helpers.h"
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <time.h>
+
+#define PROGRAMS_MOST 4096
 
 _Static_assert(offsetof(struct wbpf_env, frame) == 8, "slots.py");
 _Static_assert(offsetof(struct wbpf_env, stack_low) == 16, "slots.py");
@@ -21,7 +27,31 @@ struct wbpf_user_program {
     wbpf_helper *helpers;
     uint64_t *maps, *values, *entries;
     bool checked;
+    bool leaves; /* it calls others by bpf_tail_call, which may be checked */
+    uint32_t id;
 };
+
+/* By the low bits of their ids, for tail calls. */
+static struct wbpf_user_program *programs[PROGRAMS_MOST];
+static pthread_mutex_t programs_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static int give_id(struct wbpf_user_program *program)
+{
+    uint32_t random;
+    int error = -ENOSPC;
+    if (getrandom(&random, sizeof random, 0) < 0)
+        return -errno;
+    pthread_mutex_lock(&programs_mutex);
+    for (uint32_t i = 0; error && i < PROGRAMS_MOST; i++, random++) {
+        if (!random || programs[random % PROGRAMS_MOST])
+            continue;
+        program->id = random;
+        __atomic_store_n(&programs[random % PROGRAMS_MOST], program, __ATOMIC_RELEASE);
+        error = 0;
+    }
+    pthread_mutex_unlock(&programs_mutex);
+    return error;
+}
 
 static void *copy(const void *from, size_t count, size_t each)
 {
@@ -61,16 +91,31 @@ int wbpf_user_program_create(const wbpf_user_spec *spec, wbpf_user_program **out
         wbpf_user_program_destroy(program);
         return error;
     }
+    for (uint32_t i = 0; i < spec->helper_count; i++)
+        program->leaves |=
+            spec->helpers[i] == wbpf_user_tail_call || spec->helpers[i] == wbpf_user_nested_tail_call;
     void *start = (char *)program->code + spec->entry;
     memcpy(&program->entry, &start, sizeof start);
+    error = give_id(program);
+    if (error) {
+        wbpf_user_program_destroy(program);
+        return error;
+    }
     *out = program;
     return 0;
+}
+
+uint32_t wbpf_user_program_id(const wbpf_user_program *program)
+{
+    return program->id;
 }
 
 void wbpf_user_program_destroy(wbpf_user_program *program)
 {
     if (!program)
         return;
+    if (program->id)
+        __atomic_store_n(&programs[program->id % PROGRAMS_MOST], NULL, __ATOMIC_RELEASE);
     if (program->code)
         munmap(program->code, program->bytes);
     free(program->helpers);
@@ -109,6 +154,69 @@ static void check(struct wbpf_env *env, uint64_t address, uint64_t what, uint64_
     stop(env, WBPF_STOP_MEMORY, at);
 }
 
+static void enter(const wbpf_user_program *program, struct wbpf_env *env)
+{
+    env->helpers = program->helpers;
+    env->maps = program->maps;
+    env->values = program->values;
+    env->entries = program->entries;
+    if (program->checked)
+        memset((void *)(uintptr_t)env->stack_low, 0, WBPF_STACK_BYTES);
+}
+
+/* The one at an index of a program array, if one more tail call may be made. */
+static const wbpf_user_program *tail_target(struct wbpf_env *env, uint64_t map, uint64_t index, int *error)
+{
+    uint32_t key = (uint32_t)index, id;
+    *error = -E2BIG;
+    if (env->tail_calls >= WBPF_TAIL_CALLS_MOST)
+        return NULL;
+    *error = wbpf_user_map_lookup((wbpf_user_map *)(uintptr_t)map, &key, &id, 0);
+    if (*error)
+        return NULL;
+    *error = -ENOENT;
+    const wbpf_user_program *program = __atomic_load_n(&programs[id % PROGRAMS_MOST], __ATOMIC_ACQUIRE);
+    if (!program || program->id != id)
+        return NULL;
+    env->tail_calls++;
+    return program;
+}
+
+uint64_t wbpf_user_tail_call(struct wbpf_env *env, uint64_t context, uint64_t map, uint64_t index,
+                             uint64_t r4, uint64_t r5)
+{
+    (void)context, (void)r4, (void)r5;
+    int error;
+    const wbpf_user_program *program = tail_target(env, map, index, &error);
+    if (!program)
+        return (uint64_t)error;
+    enter(program, env);
+    return (uint64_t)(uintptr_t)program->entry;
+}
+
+uint64_t wbpf_user_nested_tail_call(struct wbpf_env *env, uint64_t context, uint64_t map, uint64_t index,
+                                    uint64_t r4, uint64_t r5)
+{
+    (void)r4, (void)r5;
+    int error;
+    const wbpf_user_program *program = tail_target(env, map, index, &error);
+    if (!program)
+        return (uint64_t)error;
+    struct wbpf_env caller = *env;
+    _Alignas(16) char stack[WBPF_STACK_BYTES];
+    env->stack_low = (uint64_t)(uintptr_t)stack;
+    env->frame = env->stack_low + WBPF_STACK_BYTES;
+    enter(program, env);
+    uint64_t result = program->entry(env, context) & INT64_MAX;
+    env->stack_low = caller.stack_low;
+    env->frame = caller.frame;
+    env->helpers = caller.helpers;
+    env->maps = caller.maps;
+    env->values = caller.values;
+    env->entries = caller.entries;
+    return result;
+}
+
 static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, struct wbpf_env *env,
                     char *stack)
 {
@@ -120,16 +228,11 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->context_bytes = run->context_bytes;
     env->check = check;
     env->stop = stop;
-    env->helpers = program->helpers;
-    env->maps = program->maps;
-    env->values = program->values;
-    env->entries = program->entries;
     env->regions = run->regions;
     env->region_count = run->region_count;
     env->tail_calls = 0;
     env->stopped = WBPF_STOP_NONE;
-    if (program->checked)
-        memset(stack, 0, WBPF_STACK_BYTES);
+    enter(program, env);
 }
 
 int wbpf_user_program_run(const wbpf_user_program *program, wbpf_user_run *run)
@@ -139,7 +242,7 @@ int wbpf_user_program_run(const wbpf_user_program *program, wbpf_user_run *run)
 
     prepare(program, run, &env, stack);
     /* What is wholly proved is never stopped. */
-    if (program->checked && setjmp(env.out)) {
+    if ((program->checked || program->leaves) && setjmp(env.out)) {
         run->stopped = env.stopped;
         run->stopped_at = env.stopped_at;
         run->stopped_address = env.stopped_address;

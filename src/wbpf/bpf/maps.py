@@ -122,7 +122,7 @@ class Map(MutableMapping[bytes, bytes]):
 
     def lookup_elem(self, key: bytes, flags: int = 0) -> bytes:
         """The value; flags: BPF_F_LOCK (4). Raises KeyError: there is none."""
-        value = _native.bpf_map_lookup(self.fileno(), self._key(key), self.value_bytes, flags)
+        value = self._read(self._key(key), flags)
         if isinstance(value, int):
             raise self._error("read", value, key)
         return value
@@ -136,25 +136,24 @@ class Map(MutableMapping[bytes, bytes]):
         """
         if len(value) != self.value_bytes:
             raise self._wrong("value", len(value), self.value_bytes)
-        if error := _native.bpf_map_update(self.fileno(), self._key(key), value, flags):
+        if error := self._write(self._key(key), value, flags):
             raise self._error("written", error, key)
 
     def __delitem__(self, key: bytes) -> None:
-        if error := _native.bpf_map_delete(self.fileno(), self._key(key)):
+        if error := self._erase(self._key(key)):
             raise self._error("written", error, key)
 
     def lookup_and_delete(self, key: bytes) -> bytes:
         """Take an element out, so that no change between reading and deleting is lost (kernel 5.14)."""
-        value = _native.bpf_map_lookup_and_delete(self.fileno(), self._key(key), self.value_bytes)
+        value = self._take(self._key(key))
         if isinstance(value, int):
             raise self._error("read", value, key)
         return value
 
     def set_fd(self, key: bytes, file: _HasDescriptor) -> None:
         """Put a program, map, cgroup, socket or perf event into a map of such."""
-        if error := _native.bpf_map_update(
-            self.fileno(), self._key(key), file.fileno().to_bytes(4, "little").ljust(self.value_bytes, b"\0")
-        ):
+        number = file.fileno().to_bytes(4, "little").ljust(self.value_bytes, b"\0")
+        if error := self._write(self._key(key), number, 0):
             raise self._error("written", error, key)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -178,10 +177,10 @@ class Map(MutableMapping[bytes, bytes]):
     def _walk(self) -> Iterator[bytes]:
         """Keys one after another; where one vanished meanwhile, the kernel begins again."""
         seen: set[bytes] = set()
-        key = _native.bpf_map_next_key(self.fileno(), None, self.key_bytes)
+        key = self._next(None)
         beginnings = 0
         while isinstance(key, bytes):
-            following = _native.bpf_map_next_key(self.fileno(), key, self.key_bytes)
+            following = self._next(key)
             if key not in seen:
                 seen.add(key)
                 yield key
@@ -211,7 +210,7 @@ class Map(MutableMapping[bytes, bytes]):
                 raise self._wrong("value", len(value), self.value_bytes)
         keys, values = b"".join(elements), b"".join(elements.values())
         if elements:
-            error, done = _native.bpf_map_update_batch(self.fileno(), keys, values, len(elements), flags)
+            error, done = self._write_many(keys, values, len(elements), flags)
             if error:
                 raise self._error("written", error, list(elements)[min(done, len(elements) - 1)])
 
@@ -219,7 +218,7 @@ class Map(MutableMapping[bytes, bytes]):
         """Delete many elements. Raises KeyError: one is not there; those before it are deleted."""
         wanted = [self._key(key) for key in keys]
         if wanted:
-            error, done = _native.bpf_map_delete_batch(self.fileno(), b"".join(wanted), len(wanted))
+            error, done = self._erase_many(b"".join(wanted), len(wanted))
             if error:
                 raise self._error("written", error, wanted[min(done, len(wanted) - 1)])
 
@@ -227,9 +226,7 @@ class Map(MutableMapping[bytes, bytes]):
         cursor: bytes | None = None
         count, error = min(_CHUNK, max(self.entries, 1)), 0
         while error != -errno.ENOENT:
-            error, keys, values, following = _native.bpf_map_read_batch(
-                self.fileno(), cursor, self.key_bytes, self.value_bytes, count, take
-            )
+            error, keys, values, following = self._read_many(cursor, count, take)
             if error == -errno.ENOSPC and count < 2 * self.entries:  # more in one bucket than there was room
                 count *= 2
                 continue
@@ -247,13 +244,13 @@ class Map(MutableMapping[bytes, bytes]):
         self._demand_keyless("pushed to")
         if len(value) != self.value_bytes:
             raise self._wrong("value", len(value), self.value_bytes)
-        if error := _native.bpf_map_update(self.fileno(), None, value, flags):
+        if error := self._write(None, value, flags):
             raise self._error("written", error, b"")
 
     def pop_value(self) -> bytes:
         """Take the next of a queue or stack. Raises KeyError: it is empty."""
         self._demand_keyless("popped from")
-        value = _native.bpf_map_lookup_and_delete(self.fileno(), None, self.value_bytes)
+        value = self._take(None)
         if isinstance(value, int):
             raise self._error("read", value, b"")
         return value
@@ -261,7 +258,7 @@ class Map(MutableMapping[bytes, bytes]):
     def peek(self) -> bytes:
         """The next of a queue or stack, which stays there. Raises KeyError: it is empty."""
         self._demand_keyless("read")
-        value = _native.bpf_map_lookup(self.fileno(), None, self.value_bytes)
+        value = self._read(None, 0)
         if isinstance(value, int):
             raise self._error("read", value, b"")
         return value
@@ -271,7 +268,7 @@ class Map(MutableMapping[bytes, bytes]):
         self._demand_keyless("asked for values")
         if len(value) != self.value_bytes:
             raise self._wrong("value", len(value), self.value_bytes)
-        return _native.bpf_map_contains(self.fileno(), value) == 0
+        return self._has(value) == 0
 
     # ---- views and rings ----
 
@@ -303,6 +300,36 @@ class Map(MutableMapping[bytes, bytes]):
         if error := _native.bpf_pin(self.fileno(), os.fspath(path)):
             what = f"map {self.name!r} can't be pinned at {os.fspath(path)!r}"
             raise BpfError(what, _native.bpf_strerror(error), "mount -t bpf bpf FOLDER makes a bpffs")
+
+    # ---- bpf(2): what maps in user space do themselves ----
+
+    def _read(self, key: bytes | None, flags: int) -> bytes | int:
+        return _native.bpf_map_lookup(self.fileno(), key, self.value_bytes, flags)
+
+    def _write(self, key: bytes | None, value: bytes, flags: int) -> int:
+        return _native.bpf_map_update(self.fileno(), key, value, flags)
+
+    def _erase(self, key: bytes) -> int:
+        return _native.bpf_map_delete(self.fileno(), key)
+
+    def _take(self, key: bytes | None) -> bytes | int:
+        return _native.bpf_map_lookup_and_delete(self.fileno(), key, self.value_bytes)
+
+    def _next(self, key: bytes | None) -> bytes | int:
+        return _native.bpf_map_next_key(self.fileno(), key, self.key_bytes)
+
+    def _has(self, value: bytes) -> int:
+        return _native.bpf_map_contains(self.fileno(), value)
+
+    def _read_many(self, cursor: bytes | None, count: int, take: bool) -> tuple[int, bytes, bytes, bytes]:
+        fd = self.fileno()
+        return _native.bpf_map_read_batch(fd, cursor, self.key_bytes, self.value_bytes, count, take)
+
+    def _write_many(self, keys: bytes, values: bytes, count: int, flags: int) -> tuple[int, int]:
+        return _native.bpf_map_update_batch(self.fileno(), keys, values, count, flags)
+
+    def _erase_many(self, keys: bytes, count: int) -> tuple[int, int]:
+        return _native.bpf_map_delete_batch(self.fileno(), keys, count)
 
     # ---- errors ----
 

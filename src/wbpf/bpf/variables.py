@@ -6,6 +6,7 @@ import errno
 import struct
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from wbpf import _native
 from wbpf.bpf.nearest import hint
@@ -30,6 +31,22 @@ class Variable:
     kind: str
 
 
+class HasVariables(Protocol):
+    """What holds the variables of an object: libbpf, or a loaded object in user space."""
+
+    def variables(self) -> list[tuple[str, str, int, str]]:
+        """Name, section, size and kind of each."""
+        ...
+
+    def get(self, variable: str, size: int, /) -> bytes | int:
+        """Its bytes, or a negative errno."""
+        ...
+
+    def set(self, variable: str, value: bytes, /) -> int:
+        """0, or a negative errno."""
+        ...
+
+
 class Variables(MutableMapping[str, Value]):
     """The variables of one object.
 
@@ -38,7 +55,7 @@ class Variables(MutableMapping[str, Value]):
     programs start with; afterwards programs and this mapping share their memory.
     """
 
-    def __init__(self, native: _native.BpfObject, owner: str) -> None:
+    def __init__(self, native: HasVariables, owner: str) -> None:
         self._native, self._owner = native, owner
         self._known = {row[0]: Variable(*row) for row in native.variables()}
 

@@ -12,7 +12,7 @@ from wbpf.bpf.user.isa import Call, Insn, Wide, decode, invalid
 from wbpf.bpf.user.proof import Proof
 from wbpf.bpf.user.slots import Slots, Stop
 from wbpf.bpf.user.translate import translate
-from wbpf.bpf.user.verifier import Context, verify
+from wbpf.bpf.user.verifier import Context, MapModel, verify
 from wbpf.errors import BpfError
 
 _FUEL = 1 << 32
@@ -36,6 +36,20 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedMap:
+    """A map that programs may use.
+
+    Args:
+        address: what helpers know it by.
+        values: where the values of an array begin; 0: it is none.
+    """
+
+    model: MapModel
+    address: int
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramSpec:
     """A program that is not loaded yet.
 
@@ -43,11 +57,13 @@ class ProgramSpec:
         code: instructions, 8 bytes each.
         context: what r1 points to; it must not be smaller at a run.
         checks: check what can't be proved while it runs; else it is refused.
+        maps: by their slots.
     """
 
     code: bytes
     context: Context
     checks: bool = False
+    maps: tuple[LoadedMap, ...] = ()
 
 
 class UserProgram:
@@ -100,10 +116,12 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
     count = 0
     for name, spec in specs.items():
         insns = decode(spec.code)
-        _validate_calls(insns)
+        _validate_calls(insns, len(spec.maps))
         flow = analyse(insns)
-        verdict = verify(flow, spec.context)
-        refused = verdict.fatal or ([] if spec.checks else verdict.problems)
+        verdict = verify(flow, spec.context, [one.model for one in spec.maps])
+        # What a checked program may write is no place for addresses that others rely on.
+        checks = spec.checks and not spec.context.places
+        refused = verdict.fatal or ([] if checks else verdict.problems)
         if refused:
             hint = "" if verdict.fatal else "run it with checks"
             raise BpfError(f"{name} is not proved to be safe", str(refused[0]), hint)
@@ -114,14 +132,21 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
     blob = compile_blob(assemblies, count)
     loaded = {}
     for name, (proof, slots) in proofs.items():
+        maps = specs[name].maps
         native = _native.UserProgram(
-            blob.code, blob.entries[name], slots.helpers, [], [], [], not proof.complete
+            blob.code,
+            blob.entries[name],
+            slots.helpers,
+            [one.address for one in maps],
+            [one.values for one in maps],
+            [one.model.entries for one in maps],
+            not proof.complete,
         )
         loaded[name] = UserProgram(native, specs[name].context, proof, blob.code)
     return loaded
 
 
-def _validate_calls(insns: list[Insn]) -> None:
+def _validate_calls(insns: list[Insn], maps: int) -> None:
     for insn in insns:
         if insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm != 12:
             if not _native.have_user_helper(insn.imm):
@@ -129,6 +154,7 @@ def _validate_calls(insns: list[Insn]) -> None:
         elif insn.opcode == 0x85 and insn.src == Call.KFUNC:
             raise invalid(insn.at, "there are no kernel functions in user space")
         elif insn.is_wide and insn.src not in (Wide.NUMBER, Wide.CODE):
-            raise invalid(
-                insn.at, "it refers to a map or a variable, which a program by itself does not have"
-            )
+            linked = insn.src in (Wide.MAP_INDEX, Wide.MAP_INDEX_VALUE)
+            if not linked or insn.imm & 0xFFFFFFFF >= maps:
+                why = "it refers to a map or a variable, which a program by itself does not have"
+                raise invalid(insn.at, why)

@@ -451,6 +451,11 @@ class _Body:
         return self._value(f"inttoptr i64 {address} to ptr")
 
     def _load(self, insn: Insn) -> None:
+        if (there := self._proof.context_loads.get(insn.at)) is not None:
+            at = self._value(f"getelementptr i8, ptr {self._env(Env.CONTEXT)}, i64 {there}")
+            address = self._value(f"load ptr, ptr {at}")
+            self._set(insn.dst, self._value(f"ptrtoint ptr {address} to i64"), address)
+            return
         place, bits = self._address(insn, insn.src, write=False), 8 * insn.width
         value = self._value(f"load i{bits}, ptr {place}, align 1")
         self._set(insn.dst, self._widen(value, bits, signed=insn.mode == Mode.MEMSX))

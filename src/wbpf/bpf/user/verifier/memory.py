@@ -71,6 +71,14 @@ class Surroundings:
                 return known(int.from_bytes(constant[place : place + size], "little")), ""
         return of_bits(bits), ""
 
+    def place(self, base: Value, off: int, size: int) -> int | None:
+        """Where the address is that a load from the context gives, if it is one; see `Context.places`."""
+        if not isinstance(base, Pointer) or base.kind is not Kind.CONTEXT or not base.offset.is_known:
+            return None
+        at = ranges.signed(base.offset.low) + off
+        field = self.context.fields.get(at)
+        return None if field is None or field[0] != size else self.context.places.get(at)
+
     def _load_field(self, base: Pointer, off: int, size: int) -> tuple[Value, str]:
         if not base.offset.is_known:
             return of_bits(8 * size), "the context is read at a place that is not known"

@@ -24,12 +24,15 @@ class Context:
         fields: offset -> (bytes, what it is), of what is more than numbers; other aligned loads are right.
         writable: offsets that may be stored to, None for all.
         memory: it is plain memory, read and written at any place.
+        places: field -> where its address is in the memory behind the context: the kernel's contexts have
+            only 4 bytes for it, and so the load is another there.
     """
 
     bytes: int
     fields: Mapping[int, tuple[int, Field]] = field(default_factory=dict)
     writable: frozenset[int] | None = frozenset()
     memory: bool = False
+    places: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ class _Verifier:
         self.reached: set[int] = set()
         self.pointers: dict[int, str] = {}
         self.lookups: dict[int, ArrayLookup | None] = {}
+        self.context_loads: dict[int, int | None] = {}
         #: what is added where, by all ways: for loops()
         self.added: dict[int, Range] = {}
         self.work: list[State] = []
@@ -132,6 +133,7 @@ class _Verifier:
                 proof.safe.add(at)
         proof.pointers = {at: which for at, which in self.pointers.items() if which}
         proof.lookups = {at: lookup for at, lookup in self.lookups.items() if lookup and at not in self.fatal}
+        proof.context_loads = {at: place for at, place in self.context_loads.items() if place is not None}
         proof.bounded = Loops(self.flow, self.added, self.cyclic, self.count).bounded
         for function in self.flow.functions.values():
             for insn in function.insns.values():
@@ -367,6 +369,9 @@ class _Verifier:
         bits = 8 * insn.width
         why = self.around.problem(state, base, insn.off, insn.width, write=False)
         value: Value = of_bits(bits)
+        place = None if why else self.around.place(base, insn.off, insn.width)
+        if self.context_loads.setdefault(insn.at, place) != place:
+            self.refuse(insn.at, "it loads an address from the context, or something else")
         if not why and isinstance(base, Pointer):
             value, why = self.around.load(state, base, insn.off, insn.width, insn.at)
         if why:

@@ -1,0 +1,372 @@
+/* Making, opening and locking maps; what is the same for all kinds of them. */
+#include "maps/internal.h"
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PERF_BYTES     (1 << 18)
+#define LOCK_TIMEOUT_S 1 /* it is held for microseconds: a holder must be stopped */
+
+static const struct map_kind *const kinds[] = {
+    [BPF_MAP_TYPE_HASH] = &map_hash,
+    [BPF_MAP_TYPE_ARRAY] = &map_array,
+    [BPF_MAP_TYPE_PROG_ARRAY] = &map_prog_array,
+    [BPF_MAP_TYPE_PERCPU_HASH] = &map_percpu_hash,
+    [BPF_MAP_TYPE_PERCPU_ARRAY] = &map_percpu_array,
+    [BPF_MAP_TYPE_LRU_HASH] = &map_lru_hash,
+    [BPF_MAP_TYPE_LRU_PERCPU_HASH] = &map_percpu_lru_hash,
+    [BPF_MAP_TYPE_LPM_TRIE] = &map_lpm_trie,
+    [BPF_MAP_TYPE_ARRAY_OF_MAPS] = &map_array_of_maps,
+    [BPF_MAP_TYPE_HASH_OF_MAPS] = &map_hash_of_maps,
+    [BPF_MAP_TYPE_QUEUE] = &map_queue,
+    [BPF_MAP_TYPE_STACK] = &map_stack,
+    [BPF_MAP_TYPE_RINGBUF] = &map_ring,
+    [BPF_MAP_TYPE_PERF_EVENT_ARRAY] = &map_perf,
+    [BPF_MAP_TYPE_BLOOM_FILTER] = &map_bloom,
+};
+
+static pthread_mutex_t known_mutex = PTHREAD_MUTEX_INITIALIZER;
+static wbpf_user_map *known;
+static __thread bool locking;
+
+static const struct map_kind *kind_of(uint32_t number)
+{
+    return number < sizeof kinds / sizeof *kinds ? kinds[number] : NULL;
+}
+
+static int init_mutex(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    int error = pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return -error;
+}
+
+static void note(wbpf_user_map *map)
+{
+    pthread_mutex_lock(&known_mutex);
+    map->next_known = known;
+    known = map;
+    pthread_mutex_unlock(&known_mutex);
+}
+
+/* The mapping has a second look at a ring's data behind the first, as the kernel's has. */
+static int map_file(wbpf_user_map *map)
+{
+    size_t twice = map_ring_bytes(&map->spec);
+    uint8_t *base =
+        mmap(NULL, map->bytes + twice, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, map->fd, 0);
+    if (base == MAP_FAILED)
+        return -errno;
+    map->base = base;
+    map->header = (struct map_header *)base;
+    if (twice && mmap(base + map->bytes, twice, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, map->fd,
+                      (off_t)(map->bytes - twice)) == MAP_FAILED)
+        return -errno;
+    return 0;
+}
+
+static wbpf_user_map *handle_for(const wbpf_user_map_spec *spec, int fd)
+{
+    wbpf_user_map *map = calloc(1, sizeof *map);
+    if (map) {
+        map->spec = *spec;
+        map->kind = kind_of(spec->kind);
+        map->fd = fd;
+        map->bytes = round_up(map->kind->lay_out(map), (size_t)4096);
+    }
+    return map;
+}
+
+static int fill(wbpf_user_map *map)
+{
+    int error = ftruncate(map->fd, 0) < 0 || ftruncate(map->fd, (off_t)map->bytes) < 0 ? -errno : 0;
+    if (!error) /* a full file system says so now, not by a signal later */
+        error = -posix_fallocate(map->fd, 0, (off_t)map->bytes);
+    if (!error)
+        error = map_file(map);
+    if (error)
+        return error;
+    map->kind->lay_out(map);
+    struct map_header *header = map->header;
+    header->spec = map->spec;
+    header->bytes = map->bytes;
+    do {
+        if (getrandom(&header->id, sizeof header->id, 0) < 0 ||
+            getrandom(&header->seed, sizeof header->seed, 0) < 0)
+            return -errno;
+    } while (!header->id);
+    error = init_mutex(&header->mutex);
+    if (error)
+        return error;
+    if (map->kind->init)
+        map->kind->init(map);
+    publish(&header->magic, MAP_MAGIC);
+    return 0;
+}
+
+int wbpf_user_map_create(const wbpf_user_map_spec *spec, int fd, wbpf_user_map **out)
+{
+    wbpf_user_map_spec made = *spec;
+    const struct map_kind *kind = kind_of(spec->kind);
+    if (!kind)
+        return -EINVAL;
+    if (!made.cpus)
+        made.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
+    if (made.kind == BPF_MAP_TYPE_PERF_EVENT_ARRAY) {
+        made.extra = made.extra ? made.extra : PERF_BYTES;
+        made.entries = made.entries ? made.entries : made.cpus;
+    }
+    int error = kind->validate(&made);
+    if (error)
+        return error;
+    bool own = fd < 0;
+    if (own && (fd = memfd_create("wbpf-map", MFD_CLOEXEC)) < 0)
+        return -errno;
+    wbpf_user_map *map = handle_for(&made, fd);
+    error = map ? fill(map) : -ENOMEM;
+    if (!error) {
+        note(map);
+        *out = map;
+        return 0;
+    }
+    if (map && map->base)
+        munmap(map->base, map->bytes + map_ring_bytes(&map->spec));
+    if (own)
+        close(fd);
+    free(map);
+    return error;
+}
+
+int wbpf_user_map_open(int fd, wbpf_user_map **out)
+{
+    struct map_header header;
+    struct stat facts;
+    ssize_t got = pread(fd, &header, sizeof header, 0);
+    if (got < 0 || fstat(fd, &facts) < 0)
+        return -errno;
+    const struct map_kind *kind = kind_of(header.spec.kind);
+    if (got < (ssize_t)sizeof header || header.magic != MAP_MAGIC || !kind || kind->validate(&header.spec))
+        return -EINVAL;
+    wbpf_user_map *map = handle_for(&header.spec, fd);
+    if (!map)
+        return -ENOMEM;
+    int error = map->bytes == (size_t)facts.st_size ? map_file(map) : -EINVAL;
+    if (error) {
+        if (map->base)
+            munmap(map->base, map->bytes + map_ring_bytes(&map->spec));
+        free(map);
+        return error;
+    }
+    map->kind->lay_out(map);
+    note(map);
+    *out = map;
+    return 0;
+}
+
+void wbpf_user_map_close(wbpf_user_map *map)
+{
+    if (!map)
+        return;
+    pthread_mutex_lock(&known_mutex);
+    wbpf_user_map **at = &known;
+    while (*at != map)
+        at = &(*at)->next_known;
+    *at = map->next_known;
+    pthread_mutex_unlock(&known_mutex);
+    munmap(map->base, map->bytes + map_ring_bytes(&map->spec));
+    close(map->fd);
+    free(map);
+}
+
+void wbpf_user_map_facts(const wbpf_user_map *map, wbpf_user_map_spec *out)
+{
+    *out = map->spec;
+}
+
+int wbpf_user_map_fd(const wbpf_user_map *map)
+{
+    return map->fd;
+}
+
+uint32_t wbpf_user_map_id(const wbpf_user_map *map)
+{
+    return map->header->id;
+}
+
+wbpf_user_map *wbpf_user_map_by_id(uint32_t id)
+{
+    wbpf_user_map *map = known;
+    while (map && map->header->id != id)
+        map = map->next_known;
+    return map;
+}
+
+void *wbpf_user_map_row(const wbpf_user_map *map, uint32_t *stride)
+{
+    *stride = (uint32_t)map->stride;
+    return map->kind == &map_array ? map->values : NULL;
+}
+
+size_t wbpf_user_map_value_span(const wbpf_user_map *map)
+{
+    size_t bytes = map->spec.value_bytes;
+    return map->kind->per_cpu ? round_up(bytes, (size_t)8) * map->spec.cpus : bytes;
+}
+
+/* ---- the lock ---- */
+
+int map_lock(wbpf_user_map *map)
+{
+    if (locking)
+        return -EBUSY;
+    locking = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    pthread_mutex_t *mutex = &map->header->mutex;
+    int error = pthread_mutex_trylock(mutex);
+    if (error == EBUSY) {
+        struct timespec deadline;
+        clock_gettime(CLOCK_MONOTONIC, &deadline);
+        deadline.tv_sec += LOCK_TIMEOUT_S;
+        error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &deadline);
+    }
+    if (error == EOWNERDEAD) {
+        if (map->kind->repair)
+            map->kind->repair(map);
+        error = pthread_mutex_consistent(mutex);
+    }
+    if (error) {
+        locking = false;
+        return -EBUSY;
+    }
+    return 0;
+}
+
+void map_unlock(wbpf_user_map *map)
+{
+    pthread_mutex_unlock(&map->header->mutex);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    locking = false;
+}
+
+uint32_t map_cpu(const wbpf_user_map *map)
+{
+    int cpu = sched_getcpu();
+    return cpu < 0 ? 0 : (uint32_t)cpu % map->spec.cpus;
+}
+
+/* ---- operations ---- */
+
+static wbpf_user_map *inner(const uint32_t *value)
+{
+    return value ? wbpf_user_map_by_id(load_word(value)) : NULL;
+}
+
+void *wbpf_user_map_find_on(wbpf_user_map *map, const void *key, uint32_t cpu)
+{
+    if (!map->kind->find || cpu >= map->spec.cpus)
+        return NULL;
+    void *value = map->kind->find(map, key, cpu);
+    return map->kind->of_maps ? (void *)inner(value) : value;
+}
+
+void *wbpf_user_map_find(wbpf_user_map *map, const void *key)
+{
+    return wbpf_user_map_find_on(map, key, map->kind->per_cpu ? map_cpu(map) : 0);
+}
+
+static int validate_lock(const wbpf_user_map *map, uint64_t flags)
+{
+    return flags & BPF_F_LOCK && map->spec.lock_offset == WBPF_USER_MAP_NO_LOCK ? -EINVAL : 0;
+}
+
+static int update(wbpf_user_map *map, const void *key, const void *value, uint64_t flags, bool all)
+{
+    if (map->kind->push && !key)
+        return map->kind->push(map, value, flags);
+    if (!map->kind->update)
+        return -EOPNOTSUPP;
+    if ((flags & ~(uint64_t)BPF_F_LOCK) > BPF_EXIST)
+        return -EINVAL;
+    int error = validate_lock(map, flags);
+    return error ? error : map->kind->update(map, key, value, flags, all);
+}
+
+int wbpf_user_map_put(wbpf_user_map *map, const void *key, const void *value, uint64_t flags)
+{
+    return update(map, key, value, flags, false);
+}
+
+int wbpf_user_map_update(wbpf_user_map *map, const void *key, const void *value, uint64_t flags)
+{
+    return update(map, key, value, flags, true);
+}
+
+int wbpf_user_map_lookup(wbpf_user_map *map, const void *key, void *value, uint64_t flags)
+{
+    if (map->kind == &map_bloom || (map->kind->take && !key))
+        return map->kind->take(map, value, true);
+    if (!map->kind->read)
+        return -EOPNOTSUPP;
+    if (flags & ~(uint64_t)BPF_F_LOCK || validate_lock(map, flags))
+        return -EINVAL;
+    if (!(flags & BPF_F_LOCK))
+        return map->kind->read(map, key, value, false);
+    void *there = map->kind->find(map, key, 0);
+    if (!there)
+        return -ENOENT;
+    map_copy_value(map, value, there, false, true);
+    return 0;
+}
+
+int wbpf_user_map_lookup_and_delete(wbpf_user_map *map, const void *key, void *value, uint64_t flags)
+{
+    if (flags & ~(uint64_t)BPF_F_LOCK)
+        return -EINVAL;
+    if (map->kind == &map_queue || map->kind == &map_stack)
+        return flags ? -EINVAL : map->kind->take(map, value, false);
+    if (!map->kind->erase || !map->kind->read || map->spec.kind == BPF_MAP_TYPE_LPM_TRIE)
+        return -ENOTSUPP;
+    return map->kind->read(map, key, value, true);
+}
+
+int wbpf_user_map_delete(wbpf_user_map *map, const void *key)
+{
+    if (!map->kind->erase)
+        return map->kind->update ? -EINVAL : -EOPNOTSUPP;
+    return map->kind->erase(map, key);
+}
+
+int wbpf_user_map_next_key(wbpf_user_map *map, const void *key, void *next)
+{
+    return map->kind->next_key ? map->kind->next_key(map, key, next) : -EOPNOTSUPP;
+}
+
+int64_t wbpf_user_map_for_each(wbpf_user_map *map, wbpf_user_map_visit visit, void *context)
+{
+    return map->kind->for_each ? map->kind->for_each(map, visit, context) : -EINVAL;
+}
+
+int wbpf_user_map_push(wbpf_user_map *map, const void *value, uint64_t flags)
+{
+    return map->kind->push ? map->kind->push(map, value, flags) : -EOPNOTSUPP;
+}
+
+int wbpf_user_map_pop(wbpf_user_map *map, void *value)
+{
+    return map->kind->take && map->kind != &map_bloom ? map->kind->take(map, value, false) : -EOPNOTSUPP;
+}
+
+int wbpf_user_map_peek(wbpf_user_map *map, void *value)
+{
+    return map->kind->take ? map->kind->take(map, value, true) : -EOPNOTSUPP;
+}

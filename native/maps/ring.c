@@ -1,0 +1,175 @@
+/*
+ * Ring buffers with the kernel's pages: the consumer's position, the producer's, the data
+ * (kernel/bpf/ringbuf.c). The second word of a record's header, the kernel's own, says how many pages it is
+ * from the file's start.
+ */
+#include "maps/internal.h"
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE     4096
+#define DATA_AT  (WBPF_SHARED_RING_OFFSET + 2 * PAGE)
+#define SPAN(n)  (((uint64_t)(n) + BPF_RINGBUF_HDR_SZ + 7) & ~7ull)
+#define BYTES(h) ((h) & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT))
+
+struct record_header {
+    uint32_t bytes;
+    uint32_t page;
+    uint8_t data[];
+};
+
+static int validate_size(uint32_t size)
+{
+    return size < PAGE || size & (size - 1) ? -EINVAL : 0;
+}
+
+static int validate(const wbpf_user_map_spec *spec)
+{
+    return spec->key_bytes || spec->value_bytes ? -EINVAL : validate_size(spec->entries);
+}
+
+static int validate_perf(const wbpf_user_map_spec *spec)
+{
+    return spec->key_bytes != 4 || spec->value_bytes != 4 ? -EINVAL : validate_size(spec->extra);
+}
+
+size_t map_ring_bytes(const wbpf_user_map_spec *spec)
+{
+    return spec->kind == BPF_MAP_TYPE_RINGBUF            ? spec->entries
+           : spec->kind == BPF_MAP_TYPE_PERF_EVENT_ARRAY ? spec->extra
+                                                         : 0;
+}
+
+static size_t lay_out(wbpf_user_map *map)
+{
+    map->data = map->base + DATA_AT;
+    return DATA_AT + map_ring_bytes(&map->spec);
+}
+
+static uint64_t *consumer_of(const wbpf_user_map *map)
+{
+    return (uint64_t *)(map->base + WBPF_SHARED_RING_OFFSET);
+}
+
+static uint64_t *producer_of(const wbpf_user_map *map)
+{
+    return (uint64_t *)(map->base + WBPF_SHARED_RING_OFFSET + PAGE);
+}
+
+static struct record_header *record_at(const wbpf_user_map *map, uint64_t position)
+{
+    return (struct record_header *)(map->data + (position & (map_ring_bytes(&map->spec) - 1)));
+}
+
+const struct map_kind map_ring = {.validate = validate, .lay_out = lay_out};
+const struct map_kind map_perf = {.validate = validate_perf, .lay_out = lay_out};
+
+void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes)
+{
+    uint64_t size = map_ring_bytes(&map->spec);
+    if (!size || !bytes || bytes > size - BPF_RINGBUF_HDR_SZ || map_lock(map))
+        return NULL;
+    uint64_t at = *producer_of(map), end = at + SPAN(bytes);
+    struct record_header *record = NULL;
+    /* The consumer is another process's to write: its position is only compared. */
+    if (end - load_published(consumer_of(map)) <= size) {
+        record = record_at(map, at);
+        record->page = (uint32_t)(((uint8_t *)record - map->base) / PAGE);
+        store_word(&record->bytes, (uint32_t)bytes | BPF_RINGBUF_BUSY_BIT);
+        publish(producer_of(map), end);
+    }
+    map_unlock(map);
+    return record ? record->data : NULL;
+}
+
+void wbpf_shared_ring_submit(void *data, uint64_t flags, bool discard)
+{
+    struct record_header *record = (struct record_header *)((uint8_t *)data - BPF_RINGBUF_HDR_SZ);
+    uint8_t *base = (uint8_t *)((uintptr_t)record & ~(uintptr_t)(PAGE - 1)) - (size_t)record->page * PAGE;
+    struct map_header *header = (struct map_header *)base;
+    uint32_t bytes = record->bytes & ~BPF_RINGBUF_BUSY_BIT;
+    __atomic_store_n(&record->bytes, discard ? bytes | BPF_RINGBUF_DISCARD_BIT : bytes, __ATOMIC_SEQ_CST);
+    /* As the kernel: only if the consumer has come so far, and so may be waiting for it. */
+    uint64_t size = map_ring_bytes(&header->spec);
+    uint64_t place = (uint64_t)((uint8_t *)record - (base + DATA_AT)) & (size - 1);
+    uint64_t read = load_published((uint64_t *)(base + WBPF_SHARED_RING_OFFSET)) & (size - 1);
+    if (!(flags & BPF_RB_FORCE_WAKEUP) && (flags & BPF_RB_NO_WAKEUP || place != read))
+        return;
+    __atomic_fetch_add(&header->rings, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&header->waiting, __ATOMIC_SEQ_CST))
+        syscall(SYS_futex, &header->rings, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+int wbpf_shared_ring_output(wbpf_user_map *map, const void *data, uint64_t bytes, uint64_t flags)
+{
+    if (flags & ~(uint64_t)(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP))
+        return -EINVAL;
+    void *record = wbpf_shared_ring_reserve(map, bytes);
+    if (!record)
+        return -EAGAIN;
+    memcpy(record, data, bytes);
+    wbpf_shared_ring_submit(record, flags, false);
+    return 0;
+}
+
+int wbpf_shared_ring_emit(wbpf_user_map *map, uint64_t flags, const void *data, uint64_t bytes)
+{
+    uint64_t cpu = flags & BPF_F_INDEX_MASK;
+    if (flags & ~BPF_F_INDEX_MASK)
+        return -EINVAL;
+    if (cpu != BPF_F_CURRENT_CPU && cpu >= map->spec.entries)
+        return -E2BIG;
+    if (!load_word(&map->header->is_read))
+        return -ENOENT;
+    int error = wbpf_shared_ring_output(map, data, bytes, 0);
+    if (error)
+        __atomic_fetch_add(&map->header->lost, 1, __ATOMIC_RELAXED);
+    return error ? -ENOSPC : 0;
+}
+
+uint64_t wbpf_shared_ring_lost(wbpf_user_map *map)
+{
+    store_word(&map->header->is_read, 1);
+    return load_word(&map->header->lost);
+}
+
+uint64_t wbpf_shared_ring_query(const wbpf_user_map *map, uint64_t what)
+{
+    uint64_t consumer = load_published(consumer_of(map)), producer = load_published(producer_of(map));
+    switch (what) {
+    case BPF_RB_AVAIL_DATA:
+        return producer - consumer;
+    case BPF_RB_RING_SIZE:
+        return map->spec.entries;
+    case BPF_RB_CONS_POS:
+        return consumer;
+    case BPF_RB_PROD_POS:
+        return producer;
+    default:
+        return 0;
+    }
+}
+
+bool wbpf_shared_ring_wait(wbpf_user_map *map, uint32_t *seen, uint64_t timeout_ns)
+{
+    struct map_header *header = map->header;
+    struct timespec timeout = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
+    __atomic_fetch_add(&header->waiting, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&header->rings, __ATOMIC_SEQ_CST) == *seen)
+        syscall(SYS_futex, &header->rings, FUTEX_WAIT, *seen, timeout_ns == UINT64_MAX ? NULL : &timeout,
+                NULL, 0);
+    __atomic_fetch_sub(&header->waiting, 1, __ATOMIC_SEQ_CST);
+    uint32_t now = load_published(&header->rings);
+    bool rang = now != *seen;
+    *seen = now;
+    return rang;
+}
+
+void wbpf_shared_ring_wake(wbpf_user_map *map)
+{
+    __atomic_fetch_add(&map->header->rings, 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, &map->header->rings, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}

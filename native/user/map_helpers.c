@@ -1,0 +1,258 @@
+/* Helpers that work on maps, on memory that may not be there, and with functions of the program. */
+#include "maps/maps.h"
+#include "user/helpers.h"
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define UNUSED __attribute__((unused))
+#define HELPER(name)                                                                                         \
+    static uint64_t name(struct wbpf_env UNUSED *env, uint64_t UNUSED r1, uint64_t UNUSED r2,                \
+                         uint64_t UNUSED r3, uint64_t UNUSED r4, uint64_t UNUSED r5)
+#define MAP(r)       ((wbpf_user_map *)(uintptr_t)(r))
+#define MEMORY(r)    ((void *)(uintptr_t)(r))
+#define ADDRESS(p)   ((uint64_t)(uintptr_t)(p))
+#define ANSWER(code) ((uint64_t)(int64_t)(code))
+
+enum { PAGE = 4096, LOOPS_MOST = 1 << 23 };
+
+HELPER(map_lookup_elem)
+{
+    return ADDRESS(wbpf_user_map_find(MAP(r1), MEMORY(r2)));
+}
+
+HELPER(map_lookup_percpu_elem)
+{
+    return ADDRESS(wbpf_user_map_find_on(MAP(r1), MEMORY(r2), (uint32_t)r3));
+}
+
+HELPER(map_update_elem)
+{
+    return ANSWER(wbpf_user_map_put(MAP(r1), MEMORY(r2), MEMORY(r3), r4));
+}
+
+HELPER(map_delete_elem)
+{
+    return ANSWER(wbpf_user_map_delete(MAP(r1), MEMORY(r2)));
+}
+
+HELPER(map_push_elem)
+{
+    return ANSWER(wbpf_user_map_push(MAP(r1), MEMORY(r2), r3));
+}
+
+HELPER(map_pop_elem)
+{
+    return ANSWER(wbpf_user_map_pop(MAP(r1), MEMORY(r2)));
+}
+
+HELPER(map_peek_elem)
+{
+    return ANSWER(wbpf_user_map_peek(MAP(r1), MEMORY(r2)));
+}
+
+HELPER(perf_event_output)
+{
+    return ANSWER(wbpf_shared_ring_emit(MAP(r2), r3, MEMORY(r4), r5));
+}
+
+HELPER(ringbuf_output)
+{
+    return ANSWER(wbpf_shared_ring_output(MAP(r1), MEMORY(r2), r3, r4));
+}
+
+HELPER(ringbuf_reserve)
+{
+    return r3 ? 0 : ADDRESS(wbpf_shared_ring_reserve(MAP(r1), r2));
+}
+
+HELPER(ringbuf_submit)
+{
+    wbpf_shared_ring_submit(MEMORY(r1), r2, false);
+    return 0;
+}
+
+HELPER(ringbuf_discard)
+{
+    wbpf_shared_ring_submit(MEMORY(r1), r2, true);
+    return 0;
+}
+
+HELPER(ringbuf_query)
+{
+    return wbpf_shared_ring_query(MAP(r1), r2);
+}
+
+/* ---- functions of the program ---- */
+
+struct visit {
+    struct wbpf_env *env;
+    wbpf_helper function;
+    uint64_t map, context;
+};
+
+static wbpf_helper function_at(uint64_t address)
+{
+    wbpf_helper function;
+    void *start = MEMORY(address);
+    memcpy(&function, &start, sizeof function);
+    return function;
+}
+
+static uint64_t visit_element(void *context, const void *key, void *value)
+{
+    const struct visit *visit = context;
+    return visit->function(visit->env, visit->map, ADDRESS(key), ADDRESS(value), visit->context, 0);
+}
+
+HELPER(for_each_map_elem)
+{
+    struct visit visit = {env, function_at(r2), r1, r3};
+    return r4 ? ANSWER(-EINVAL) : ANSWER(wbpf_user_map_for_each(MAP(r1), visit_element, &visit));
+}
+
+HELPER(loop)
+{
+    wbpf_helper function = function_at(r2);
+    uint32_t count = (uint32_t)r1, i = 0;
+    if (r4)
+        return ANSWER(-EINVAL);
+    if (count > LOOPS_MOST)
+        return ANSWER(-E2BIG);
+    while (i < count) {
+        if (--env->fuel <= 0)
+            return ANSWER(-E2BIG);
+        if (function(env, i++, r3, 0, 0, 0))
+            break;
+    }
+    return i;
+}
+
+/* ---- memory that may not be there ---- */
+
+static int read_memory(void *to, uint64_t from, size_t bytes)
+{
+    struct iovec here = {to, bytes}, there = {MEMORY(from), bytes};
+    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)bytes ? 0 : -EFAULT;
+}
+
+HELPER(probe_read)
+{
+    uint32_t bytes = (uint32_t)r2;
+    int error = bytes ? read_memory(MEMORY(r1), r3, bytes) : 0;
+    if (error)
+        memset(MEMORY(r1), 0, bytes);
+    return ANSWER(error);
+}
+
+/* Page by page: what is behind the text need not be there. */
+HELPER(probe_read_str)
+{
+    uint32_t room = (uint32_t)r2, done = 0;
+    char *to = MEMORY(r1);
+    if (!room)
+        return 0;
+    while (done < room) {
+        uint32_t part = PAGE - (r3 + done) % PAGE;
+        part = part < room - done ? part : room - done;
+        if (read_memory(to + done, r3 + done, part)) {
+            memset(to, 0, room);
+            return ANSWER(-EFAULT);
+        }
+        const char *end = memchr(to + done, 0, part);
+        if (end)
+            return (uint64_t)(end - to) + 1;
+        done += part;
+    }
+    to[room - 1] = 0;
+    return room;
+}
+
+/* ---- texts ---- */
+
+/* The three arguments by %d %u %x %i %lu %llx %p %s …; on standard error, as there is no trace pipe. */
+HELPER(trace_printk)
+{
+    char format[512], line[512], spec[16];
+    const uint64_t arguments[] = {r3, r4, r5};
+    size_t used = 0, next = 0, bytes = r2 < sizeof format ? r2 : sizeof format - 1;
+    memcpy(format, MEMORY(r1), bytes);
+    format[bytes] = 0;
+    for (const char *at = format; *at && used < sizeof line - 1;) {
+        size_t width = *at == '%' ? strcspn(at + 1, "diuxXpsc%") + 2 : 0;
+        size_t room = sizeof line - used;
+        if (!width || width >= sizeof spec - 2 || next == 3 || !at[width - 1] || at[1] == '%') {
+            line[used++] = *at;
+            at += at[0] == '%' && at[1] == '%' ? 2 : 1;
+            continue;
+        }
+        char kind = at[width - 1];
+        bool is_wide = memchr(at, 'l', width) != NULL;
+        uint64_t value = arguments[next++];
+        char text[128];
+        int written;
+        if (kind == 's') {
+            int64_t got = (int64_t)probe_read_str(env, ADDRESS(text), sizeof text, value, 0, 0);
+            written = snprintf(line + used, room, "%s", got < 0 ? "(fault)" : text);
+        } else {
+            size_t flags = 1 + strspn(at + 1, "-+ #0123456789");
+            flags = flags < sizeof spec - 4 ? flags : sizeof spec - 4;
+            memcpy(spec, at, flags);
+            memcpy(spec + flags, kind == 'c' ? "c" : "ll", 2);
+            spec[flags + (kind == 'c' ? 1 : 2)] = kind == 'c' ? 0 : kind == 'p' ? 'x' : kind;
+            spec[flags + 3] = 0;
+            bool is_signed = kind == 'd' || kind == 'i';
+            if (!is_wide && kind != 'p')
+                value = is_signed ? ANSWER((int32_t)value) : (uint32_t)value;
+            if (kind == 'c')
+                written = snprintf(line + used, room, "%c", (int)value);
+            else
+                written = snprintf(line + used, room, spec, value);
+        }
+        used += written < 0 ? 0 : (size_t)written < room ? (size_t)written : room - 1;
+        at += width;
+    }
+    line[used] = 0;
+    return write(STDERR_FILENO, line, used) < 0 ? ANSWER(-errno) : used;
+}
+
+static const struct {
+    int32_t number;
+    wbpf_helper function;
+} table[] = {
+    {-2, wbpf_user_nested_tail_call},
+    {1, map_lookup_elem},
+    {2, map_update_elem},
+    {3, map_delete_elem},
+    {4, probe_read},
+    {6, trace_printk},
+    {12, wbpf_user_tail_call},
+    {25, perf_event_output},
+    {45, probe_read_str},
+    {87, map_push_elem},
+    {88, map_pop_elem},
+    {89, map_peek_elem},
+    {112, probe_read},
+    {113, probe_read},
+    {114, probe_read_str},
+    {115, probe_read_str},
+    {130, ringbuf_output},
+    {131, ringbuf_reserve},
+    {132, ringbuf_submit},
+    {133, ringbuf_discard},
+    {134, ringbuf_query},
+    {164, for_each_map_elem},
+    {181, loop},
+    {195, map_lookup_percpu_elem},
+};
+
+wbpf_helper wbpf_user_map_helper(int32_t number)
+{
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].number == number)
+            return table[i].function;
+    return NULL;
+}

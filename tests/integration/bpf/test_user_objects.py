@@ -1,0 +1,114 @@
+"""The same object in user space and in the kernel: the same results, maps and variables."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.bpf.conftest import Compiled
+from wbpf.bpf import Object
+from wbpf.bpf.user.maps import UserMap
+from wbpf.bpf.user.objects import UserObject
+from wbpf.errors import BpfError
+
+pytest.importorskip("llvmlite", reason="needs llvmlite: install wbpf[user]")
+Both = tuple[Object, UserObject]
+
+
+def u32(value: int) -> bytes:
+    return value.to_bytes(4, "little")
+
+
+@pytest.fixture
+def both(compiled: Compiled) -> Iterator[Both]:
+    path = compiled("both")
+    with Object.open(path) as kernel, UserObject.open(path) as user:
+        for one in (kernel, user):
+            one.variables["step"] = 3
+            one.load()
+        yield kernel, user
+
+
+def run(both: Both, program: str, packet: bytes) -> int:
+    """Run a program on both, and compare."""
+    kernel, user = (one.programs[program].test_run(packet) for one in both)
+    assert (user.result, user.data) == (kernel.result, kernel.data)
+    for name in ("counts", "bytes_seen", "recent"):
+        assert dict(both[1].maps[name]) == dict(both[0].maps[name]), name
+    assert both[1].variables["total"] == both[0].variables["total"]
+    return user.result
+
+
+def test_packets(both: Both) -> None:
+    numbers = random.Random(4)
+    results = {run(both, "count", numbers.randbytes(64)) for _ in range(40)}
+    assert results == set(range(2, 10))
+    assert run(both, "count", bytes(range(14))) == 8
+    assert sum(int.from_bytes(value, "little") for value in both[1].maps["counts"].values()) == 41 * 3
+
+
+def test_helpers(both: Both) -> None:
+    kernel, user = both
+    for one in both:
+        one.maps["template"][u32(0)] = (123).to_bytes(8, "little")
+        one.maps["outer"].set_fd(u32(5), one.maps["template"])
+    first = run(both, "helpers", bytes(64))
+    assert user.maps["queue"].pop_value() == kernel.maps["queue"].pop_value() == u32(2)
+    assert 44_000 < first < 50_000
+    with pytest.raises(KeyError):
+        _ = user.maps["outer"][u32(4)]
+    assert user.maps["outer"][u32(5)] == u32(user.maps["template"].user_id)
+
+
+def test_rings(both: Both) -> None:
+    rings = [one.maps["ring"].ring() for one in both]
+    seen = []
+    for _ in range(300):  # several times around
+        run(both, "record", bytes(64))
+        kernel, user = (ring.read() for ring in rings)
+        assert kernel == user
+        seen += user
+    assert len(seen) == 300 + 200
+    for ring in rings:
+        assert not ring.pending
+        ring.close()
+
+
+def test_full_ring(both: Both) -> None:
+    results = [run(both, "record", bytes(64)) for _ in range(120)]
+    assert results[0] == 0 and results[-1] != 0
+    kernel, user = (len(one.maps["ring"].ring().read()) for one in both)
+    assert kernel == user > 100
+
+
+def test_tail_calls(both: Both) -> None:
+    assert run(both, "call", bytes(64)) == 11
+    for one in both:
+        one.maps["tails"].set_fd(u32(0), one.programs["leaf"])
+        one.maps["tails"].set_fd(u32(1), one.programs["again"])
+    assert run(both, "call", bytes(64)) == 77
+    before = both[1].variables["total"]
+    assert run(both, "again", bytes(64)) == 55
+    assert isinstance(before, int) and both[1].variables["total"] == before + 34
+    for one in both:
+        del one.maps["tails"][u32(0)]
+    assert run(both, "call", bytes(64)) == 11
+
+
+def test_variables(both: Both) -> None:
+    _, user = both
+    user.variables["text"] = "seven"
+    assert user.variables["text"] == "seven" and user.variables["seed"] == 7
+    with pytest.raises(BpfError, match="it is constant"):
+        user.variables["step"] = 4
+
+
+def test_shared_between_processes(both: Both) -> None:
+    """What a program writes is seen through another mapping of the same memory."""
+    _, user = both
+    other = UserMap.open(user.maps["counts"].fileno())
+    user.programs["count"].test_run(bytes(64))
+    assert dict(other) == dict(user.maps["counts"]) != {}
+    other.close()
