@@ -166,7 +166,7 @@ def one_case(rng: random.Random, told: Counter[str]) -> None:
 def _copies_addresses(code: bytes, memory: bytes) -> bool:
     """Whether what it computes depends on addresses: it is run twice, with its memory elsewhere."""
     results = []
-    for shift in (0, 0x5A31, 0x77AB8CF):
+    for shift in (0, 0x5A31, 0x77AB8CF, 0x7EFF_1234_5671):
         machine = Machine(code, bytearray(memory))
         machine.shift(shift)
         try:
