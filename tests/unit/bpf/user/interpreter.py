@@ -152,7 +152,14 @@ class Machine:
         return quotient if code == Alu.DIV else sa - quotient * sb
 
     def atomic(self, insn: Insn) -> None:
-        address, size = self.r[insn.dst] + insn.off, insn.width
+        size = insn.width
+        if insn.imm == Atomic.LOAD_ACQ:
+            self.r[insn.dst] = self.load(self.r[insn.src] + insn.off, size)
+            return
+        address = self.r[insn.dst] + insn.off
+        if insn.imm == Atomic.STORE_REL:
+            self.store(address, size, self.r[insn.src])
+            return
         mask = (1 << 8 * size) - 1
         old, operand = self.load(address, size), self.r[insn.src] & mask
         if insn.imm == Atomic.CMPXCHG | FETCH:
