@@ -95,6 +95,7 @@ class Atomic(IntEnum):
 
 
 FETCH = 1
+_READ_MODIFY_WRITE = frozenset(Atomic) - {Atomic.LOAD_ACQ, Atomic.STORE_REL}
 
 
 class Wide(IntEnum):
@@ -344,6 +345,6 @@ def _atomic_fault(insn: Insn) -> str:
     if insn.width < 4:
         return "atomic operations take 4 or 8 bytes"
     base = insn.imm & ~FETCH
-    if base not in set(Atomic) or insn.imm in (Atomic.XCHG, Atomic.CMPXCHG):
+    if base not in _READ_MODIFY_WRITE or insn.imm in (Atomic.XCHG, Atomic.CMPXCHG):
         return f"there is no atomic operation {insn.imm:#x}"
     return "r10 can't be written" if insn.imm & FETCH and insn.src == 10 and base != Atomic.CMPXCHG else ""

@@ -153,6 +153,7 @@ def test_each_instruction(name: str) -> None:
         (insn(0xCB, 1, 0, 0, 0) + EXIT, "atomic operations take 4 or 8 bytes"),
         (insn(0xDB, 1, 0, 0, 0x10) + EXIT, "no atomic operation 0x10"),
         (insn(0xDB, 1, 0, 0, 0xE0) + EXIT, "no atomic operation 0xe0"),
+        (insn(0xDB, 1, 0, 0, 0x101) + EXIT, "no atomic operation 0x101"),
         (insn(0x05, 0, 0, 5) + EXIT, "leads outside of the program"),
         (insn(0x05, 0, 0, -2) + EXIT, "leads outside of the program"),
         (insn(0x05, 0, 0, 1) + wide(0, 1) + EXIT, "leads into a wide one"),
