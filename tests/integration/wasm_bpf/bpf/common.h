@@ -1,6 +1,7 @@
 #pragma once
+#include <linux/bpf.h> /* which the next one needs */
+
 #include <bpf/bpf_helpers.h>
-#include <linux/bpf.h>
 
 char LICENSE[] SEC("license") = "GPL";
 typedef __u32 u32;
