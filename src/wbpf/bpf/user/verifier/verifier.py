@@ -7,9 +7,8 @@ number that the program itself compares with.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from wbpf.bpf.user.flow import Flow, code_target
 from wbpf.bpf.user.isa import FETCH, FRAMES_MOST, Alu, Atomic, Call, Class, Insn, Jump, Mode, Wide
@@ -21,9 +20,10 @@ from wbpf.bpf.user.verifier.liveness import live_before, relevant_before
 from wbpf.bpf.user.verifier.loops import Loops
 from wbpf.bpf.user.verifier.memory import FAR, Surroundings, moved
 from wbpf.bpf.user.verifier.models import Context, MapModel
-from wbpf.bpf.user.verifier.ranges import ALL, HALF, UNKNOWN, Range, known, of_bits
+from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
 from wbpf.bpf.user.verifier.state import Frame, State
 from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
+from wbpf.bpf.user.verifier.widening import Widening
 
 _PRECISE = 80  # visits of a place before states are merged
 _PRECISE_AT_FIRST, _AT_FIRST = 4000, 50_000  # as long as so few instructions were followed
@@ -101,16 +101,7 @@ class _Verifier:
         self.work: list[State] = []
         self.count = 0
         self.calls = Calls(self)
-        self.steps = self._thresholds()
-
-    def _thresholds(self) -> list[int]:
-        numbers = {0, ALL, HALF - 1, HALF, 0xFFFF, 0xFF, 0xFFFFFFFF, 0x7FFFFFFF, 4095, 4096, 511, 512}
-        for insn in self.insns.values():
-            if insn.cls in (Class.JMP, Class.JMP32, Class.ALU, Class.ALU64) and not insn.by_register:
-                numbers.update(number & ALL for number in (insn.imm - 1, insn.imm, insn.imm + 1))
-        for model in self.maps:
-            numbers.update((model.entries, model.entries - 1, model.value_bytes))
-        return sorted(number for number in numbers if number >= 0)
+        self.widening = Widening(self.insns.values(), maps)
 
     def run(self) -> Verdict:
         first = State(0)
@@ -196,7 +187,7 @@ class _Verifier:
             compatible = [other for other in seen if other.tokens == state.tokens]
             merged = state
             for other in compatible[-1:]:
-                merged = self._widened(other, other.joined(merged))
+                merged = self.widening.widened(other, other.joined(merged))
             self.seen[key] = seen = [other for other in seen if other.tokens != state.tokens]
             state.frames, state.room = merged.frames, merged.room
         kept = state.copy()
@@ -204,40 +195,6 @@ class _Verifier:
         seen.append(kept)
         same[looks] = kept
         return True
-
-    def _widened(self, old: State, new: State) -> State:
-        for before, after in zip(old.frames, new.frames, strict=True):
-            for n, value in enumerate(after.registers):
-                after.registers[n] = self._widen(before.registers[n], value)
-            for at, (size, value) in list(after.slots.items()):
-                if at in before.slots:
-                    after.slots[at] = (size, self._widen(before.slots[at][1], value))
-        return new
-
-    def _widen(self, before: Value, after: Value) -> Value:
-        if isinstance(before, Range) and isinstance(after, Range):
-            return self._widen_range(before, after)
-        if isinstance(before, Pointer) and isinstance(after, Pointer):
-            return replace(after, offset=self._widen_range(before.offset, after.offset))
-        return after
-
-    def _widen_range(self, before: Range, after: Range) -> Range:
-        if before == after:
-            return after
-        low, high, slow, shigh = after.low, after.high, after.slow, after.shigh
-        if low < before.low:
-            low = self.steps[bisect_right(self.steps, low) - 1]
-        if high > before.high:
-            high = self.steps[min(bisect_left(self.steps, high), len(self.steps) - 1)]
-        if slow < before.slow:
-            slow = -HALF if slow < -0x80000000 else -0x80000000 if slow < 0 else 0
-        if shigh > before.shigh:
-            place = bisect_left(self.steps, max(shigh, 0))
-            shigh = min(self.steps[min(place, len(self.steps) - 1)], HALF - 1)
-        # Bits that the low end keeps sure, as multiples of a power of two, stay so.
-        zeros = (after.value | after.mask) & -(after.value | after.mask)
-        mask = ALL & ~(zeros - 1) if zeros else 0
-        return ranges.make(0, mask, low, high, slow, shigh) or UNKNOWN
 
     def problem(self, at: int, why: str) -> None:
         self.problems.setdefault(at, why)
