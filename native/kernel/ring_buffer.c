@@ -71,11 +71,17 @@ int64_t ring_buffer_read(struct wbpf_ring_reader *ring, uint8_t *frames, size_t 
     uint64_t at = *ring->consumer, end = load_acquire(ring->producer);
     size_t used = 0;
     bool full = false;
+    if (end - at > ring->size) /* not from here: somebody else who maps the ring stored a position */
+        at = end;
     while (at < end) {
         uint32_t header = header_at(ring, at);
         uint64_t span = span_of(header);
         if (header & BPF_RINGBUF_BUSY_BIT)
             break;
+        if (span > end - at) {
+            at = end;
+            break;
+        }
         if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
             full = span > room - used;
             if (full) {
