@@ -62,7 +62,7 @@ def measure(programs: Programs, quick: bool) -> list[Row]:
         _row("startup/warm", "ms", guest["warm"], native["warm"], 1.5),
         _row("startup/cold", "ms", guest["cold"], native["warm"], None, "the module is compiled anew"),
     ]
-    maps = measure_maps(programs, 2 if quick else 8, 50 if quick else 200)
+    maps = measure_maps(programs, 2 if quick else 6, 50 if quick else 100)
     rows += [
         _of(f"map/{name}", "ns", name, maps, 1.15) for name in ("lookup", "update", "delete", "next_key")
     ]
@@ -70,7 +70,7 @@ def measure(programs: Programs, quick: bool) -> list[Row]:
     rows += [
         _row("ring/in_place", "ns", rings["in_place"], rings["native"], 1.1),
         _row("ring/batch", "ns", rings["batch"], rings["native"], 2.2),
-        _live(programs, 0.2 if quick else 1.0),
+        _live(programs, 0.2 if quick else 0.4),
         _row("memory", "KiB", guest["memory"], native["memory"], None, "proportional set size when attached"),
     ]
     rows += [_of(name, "µs", name, (guest, native), None) for name in ("load", "attach", "detach")]
