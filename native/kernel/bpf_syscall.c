@@ -1,43 +1,47 @@
 /* bpf(2) where no library is needed: maps, and running a program once. */
 #include "bpf_syscall.h"
 #include "kernel.h"
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-static union bpf_attr element(int fd, const void *key, const void *value, uint64_t flags)
+/* With no more of the attributes than these commands have: the kernel copies and checks what it is given. */
+static int element(int command, int fd, const void *key, const void *value, uint64_t flags)
 {
-    return (union bpf_attr){
-        .map_fd = (uint32_t)fd, .key = (uintptr_t)key, .value = (uintptr_t)value, .flags = flags};
+    const size_t size = offsetof(union bpf_attr, flags) + sizeof flags;
+    union bpf_attr attr;
+    memset(&attr, 0, size);
+    attr.map_fd = (uint32_t)fd;
+    attr.key = (uintptr_t)key;
+    attr.value = (uintptr_t)value;
+    attr.flags = flags;
+    int result = (int)syscall(SYS_bpf, command, &attr, size);
+    return result < 0 ? -errno : result;
 }
 
 int wbpf_map_lookup(int fd, const void *key, void *value, uint64_t flags)
 {
-    union bpf_attr attr = element(fd, key, value, flags);
-    return wbpf_bpf(BPF_MAP_LOOKUP_ELEM, &attr);
+    return element(BPF_MAP_LOOKUP_ELEM, fd, key, value, flags);
 }
 
 int wbpf_map_update(int fd, const void *key, const void *value, uint64_t flags)
 {
-    union bpf_attr attr = element(fd, key, value, flags);
-    return wbpf_bpf(BPF_MAP_UPDATE_ELEM, &attr);
+    return element(BPF_MAP_UPDATE_ELEM, fd, key, value, flags);
 }
 
 int wbpf_map_delete(int fd, const void *key)
 {
-    union bpf_attr attr = element(fd, key, NULL, 0);
-    return wbpf_bpf(BPF_MAP_DELETE_ELEM, &attr);
+    return element(BPF_MAP_DELETE_ELEM, fd, key, NULL, 0);
 }
 
 int wbpf_map_next_key(int fd, const void *key, void *next)
 {
-    union bpf_attr attr = element(fd, key, next, 0);
-    return wbpf_bpf(BPF_MAP_GET_NEXT_KEY, &attr);
+    return element(BPF_MAP_GET_NEXT_KEY, fd, key, next, 0);
 }
 
 int wbpf_map_lookup_and_delete(int fd, const void *key, void *value, uint64_t flags)
 {
-    union bpf_attr attr = element(fd, key, value, flags);
-    return wbpf_bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr);
+    return element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, fd, key, value, flags);
 }
 
 int wbpf_map_batch(int fd, enum wbpf_batch what, wbpf_map_batch_spec *spec)
