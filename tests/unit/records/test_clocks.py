@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wbpf.errors import FormatError
@@ -29,6 +29,7 @@ def test_between_and_outside_of_calibrations_it_goes_straight_on() -> None:
     assert clock.uncertainty_ns(0, 0) == 80
 
 
+@example([(50_000_000, 0)], 1.75, 0, 358_285_715)
 @given(
     st.lists(st.tuples(st.integers(50_000_000, 3 * S), st.integers(-900, 900)), min_size=1, max_size=5),
     st.floats(-400, 400),
@@ -41,10 +42,10 @@ def test_the_truth_lies_within_the_uncertainty(
     def true_ns(ticks: int) -> int:
         return 100 * S + ticks + int(ticks * ppm / 1e6)
 
-    points = [Calibration(0, 0, true_ns(0), 0)]
+    points = [Calibration(0, 0, true_ns(0), 1)]  # whole nanoseconds: true_ns() is off by up to 1 itself
     for later, error in readings:
         ticks = points[-1].ticks + later
-        points.append(Calibration(ticks, ticks, true_ns(ticks) + error, abs(error)))
+        points.append(Calibration(ticks, ticks, true_ns(ticks) + error, abs(error) + 1))
     clock = Clock(points, S)
     for ticks in (first, first + length):
         uncertainty_ns = clock.uncertainty_ns(first, first + length)
