@@ -1,0 +1,350 @@
+/* The thread that attaches programs to this process's probe sites when another process asks for it. */
+#include "user/attach.h"
+#include "user/helpers.h"
+#include "user/sites.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define CONNECTIONS_MOST 64
+
+/* One connection, and what it attached. */
+struct client {
+    int fd;
+    wbpf_site_link *link;
+    wbpf_user_program *program;
+    uint32_t map_count;
+    wbpf_region maps[WBPF_ATTACH_MAPS_MOST];
+};
+
+static struct client *clients[CONNECTIONS_MOST];
+static int listening = -1;
+static char path[4096];
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- a program ---- */
+
+static int refuse(struct wbpf_attach_reply *reply, int error, const char *why)
+{
+    snprintf(reply->why, sizeof reply->why, "%s", why);
+    return reply->error = error;
+}
+
+/* What can neither be shrunk nor be something that reading waits for. */
+static int validate_memory(int fd, int seals, uint64_t least, struct wbpf_attach_reply *reply)
+{
+    struct stat st;
+    int found = fcntl(fd, F_GET_SEALS);
+    if (found < 0 || (found & seals) != seals)
+        return refuse(reply, -EPERM, "a descriptor is no memfd, or not sealed");
+    if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < least)
+        return refuse(reply, -EINVAL, "a memfd is shorter than it should be");
+    return 0;
+}
+
+static int map_memory(struct client *client, int fd, const struct wbpf_attach_map *map, uint64_t *value,
+                      uint64_t *entries, struct wbpf_attach_reply *reply)
+{
+    if (!map->bytes || !map->entries || !map->stride || map->stride > map->bytes ||
+        map->entries > map->bytes / map->stride || map->entries > UINT32_MAX)
+        return refuse(reply, -EINVAL, "a map's sizes do not fit each other");
+    int error = validate_memory(fd, F_SEAL_SHRINK, map->bytes, reply);
+    if (error)
+        return error;
+    void *memory = mmap(NULL, map->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return refuse(reply, -errno, "a map can't be mapped");
+    *value = (uint64_t)(uintptr_t)memory;
+    *entries = map->entries;
+    client->maps[client->map_count++] = (wbpf_region){*value, map->bytes, true};
+    return 0;
+}
+
+static int load_program(struct client *client, const unsigned char *memory, uint64_t bytes, const int *fds,
+                        uint32_t fd_count, struct wbpf_attach_reply *reply)
+{
+    struct wbpf_attach_program head;
+    wbpf_helper helpers[WBPF_ATTACH_HELPERS];
+    uint64_t none[WBPF_ATTACH_MAPS_MOST] = {0}, values[WBPF_ATTACH_MAPS_MOST], entries[WBPF_ATTACH_MAPS_MOST];
+
+    memcpy(&head, memory, sizeof head);
+    if (head.magic != WBPF_ATTACH_MAGIC || head.helper_count > WBPF_ATTACH_HELPERS ||
+        head.map_count > WBPF_ATTACH_MAPS_MOST || head.map_count != fd_count - 1 || head.checked > 1 ||
+        head.code_bytes > WBPF_ATTACH_CODE_MOST || head.entry >= head.code_bytes)
+        return refuse(reply, -EINVAL, "it is no program for this version of libwbpf");
+    const unsigned char *numbers = memory + sizeof head;
+    const unsigned char *maps = numbers + head.helper_count * sizeof(int32_t);
+    const unsigned char *code = maps + head.map_count * sizeof(struct wbpf_attach_map);
+    if ((uint64_t)(code - memory) > bytes || head.code_bytes > bytes - (uint64_t)(code - memory))
+        return refuse(reply, -EINVAL, "the program is cut off");
+    for (uint32_t i = 0; i < head.helper_count; i++) {
+        int32_t number;
+        memcpy(&number, numbers + i * sizeof number, sizeof number);
+        if (!(helpers[i] = wbpf_user_helper(number)))
+            return refuse(reply, -EINVAL, "it calls a helper that there is not in user space");
+    }
+    for (uint32_t i = 0; i < head.map_count; i++) {
+        struct wbpf_attach_map map;
+        memcpy(&map, maps + i * sizeof map, sizeof map);
+        int error = map_memory(client, fds[1 + i], &map, &values[i], &entries[i], reply);
+        if (error)
+            return error;
+    }
+    wbpf_user_spec spec = {.code = code,
+                           .bytes = head.code_bytes,
+                           .entry = head.entry,
+                           .helpers = helpers,
+                           .helper_count = head.helper_count,
+                           .maps = none,
+                           .values = values,
+                           .entries = entries,
+                           .map_count = head.map_count,
+                           .checked = head.checked};
+    int error = wbpf_user_program_create(&spec, &client->program);
+    return error ? refuse(reply, error, "its code can't be mapped") : 0;
+}
+
+static void attach(struct client *client, const char *site, const int *fds, uint32_t fd_count,
+                   struct wbpf_attach_reply *reply)
+{
+    struct stat st = {0};
+    if (validate_memory(fds[0], F_SEAL_SHRINK | F_SEAL_WRITE, sizeof(struct wbpf_attach_program), reply) ||
+        fstat(fds[0], &st) < 0)
+        return;
+    void *memory = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fds[0], 0);
+    if (memory == MAP_FAILED) {
+        refuse(reply, -errno, "the program can't be mapped");
+        return;
+    }
+    if (load_program(client, memory, (uint64_t)st.st_size, fds, fd_count, reply) == 0) {
+        int error = wbpf_site_link_create(site, client->program, client->maps, client->map_count,
+                                          &client->link, &reply->sites);
+        if (error)
+            refuse(reply, error, error == -ENOENT ? "it has no such site" : strerror(-error));
+    }
+    munmap(memory, (size_t)st.st_size);
+}
+
+/* ---- connections ---- */
+
+static void finish(struct client *client, bool answer)
+{
+    struct wbpf_attach_reply reply = {0};
+    if (client->link)
+        wbpf_site_link_destroy(client->link, &reply.stopped);
+    wbpf_user_program_destroy(client->program);
+    for (uint32_t i = 0; i < client->map_count; i++)
+        munmap((void *)(uintptr_t)client->maps[i].low, client->maps[i].bytes);
+    reply.missed = wbpf_sites_missed();
+    if (answer)
+        send(client->fd, &reply, sizeof reply, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(client->fd);
+    free(client);
+}
+
+/* False: the connection is done with. */
+static bool serve(struct client *client)
+{
+    struct wbpf_attach_request request;
+    struct wbpf_attach_reply reply = {0};
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE((1 + WBPF_ATTACH_MAPS_MOST) * sizeof(int))];
+    } control;
+    struct iovec part = {&request, sizeof request};
+    int fds[1 + WBPF_ATTACH_MAPS_MOST];
+    /* Without the padding of `control`: one more would fit there. */
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof fds)};
+    uint32_t fd_count = 0;
+
+    ssize_t bytes = recvmsg(client->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (bytes < 0)
+        return errno == EAGAIN || errno == EINTR;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        fd_count = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(fds, CMSG_DATA(c), fd_count * sizeof(int));
+    }
+    bool attached = client->link != NULL;
+    if (bytes != sizeof request || request.magic != WBPF_ATTACH_MAGIC || !fd_count || attached ||
+        message.msg_flags & MSG_CTRUNC || !memchr(request.site, 0, sizeof request.site))
+        refuse(&reply, -EINVAL, "it is no request of this version of wBPF");
+    else
+        attach(client, request.site, fds, fd_count, &reply);
+    for (uint32_t i = 0; i < fd_count; i++)
+        close(fds[i]);
+    if (bytes && !attached)
+        send(client->fd, &reply, sizeof reply, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return reply.error == 0;
+}
+
+/* This user and root could change the process's memory anyway. */
+static void welcome(int fd)
+{
+    struct ucred peer;
+    socklen_t bytes = sizeof peer;
+    uint32_t i = 0;
+    while (i < CONNECTIONS_MOST && clients[i])
+        i++;
+    struct client *client = NULL;
+    if (i < CONNECTIONS_MOST && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) == 0 &&
+        (peer.uid == geteuid() || peer.uid == 0))
+        client = calloc(1, sizeof *client);
+    if (!client) {
+        struct wbpf_attach_reply reply = {0};
+        if (i == CONNECTIONS_MOST)
+            refuse(&reply, -EBUSY, "too many programs are attached to this process");
+        else
+            refuse(&reply, -EACCES, "only the process's user and root may attach");
+        send(fd, &reply, sizeof reply, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(fd);
+        return;
+    }
+    client->fd = fd;
+    clients[i] = client;
+}
+
+static void *listen_for_ever(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        struct pollfd waited[CONNECTIONS_MOST + 1] = {{.fd = listening, .events = POLLIN}};
+        for (uint32_t i = 0; i < CONNECTIONS_MOST; i++)
+            waited[i + 1] = (struct pollfd){.fd = clients[i] ? clients[i]->fd : -1, .events = POLLIN};
+        if (poll(waited, CONNECTIONS_MOST + 1, -1) < 0)
+            continue;
+        for (uint32_t i = 0; i < CONNECTIONS_MOST; i++) {
+            if (!clients[i] || !waited[i + 1].revents || serve(clients[i]))
+                continue;
+            finish(clients[i], true);
+            clients[i] = NULL;
+        }
+        int fd = waited[0].revents ? accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
+        if (fd >= 0)
+            welcome(fd);
+    }
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+static int open_folder(void)
+{
+    char folder[2048], host[256];
+    const char *text = getenv("WBPF_DIR");
+    int used = text && *text ? snprintf(folder, sizeof folder, "%s", text)
+                             : snprintf(folder, sizeof folder, "/dev/shm/wbpf-%u", (unsigned)geteuid());
+    text = getenv("WBPF_HOST");
+    if (text && *text)
+        snprintf(host, sizeof host, "%s", text);
+    else if (gethostname(host, sizeof host - 1) != 0)
+        return -errno;
+    host[sizeof host - 1] = 0;
+    if (used >= (int)sizeof folder || strchr(host, '/') || host[0] == '.')
+        return -EINVAL;
+    snprintf(path, sizeof path, "%s/%s", folder, host);
+    if ((mkdir(folder, 0770) != 0 && errno != EEXIST) || (mkdir(path, 0770) != 0 && errno != EEXIST))
+        return -errno;
+    struct stat st;
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) != 0 || st.st_mode & S_IWOTH) {
+        close(fd);
+        return -EACCES;
+    }
+    return fd;
+}
+
+/* Through /proc, for a socket's address has room for 107 bytes only. */
+static int bind_in(int folder, int fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/probes.%d", folder, getpid());
+    unlink(address.sun_path); /* of a process that is no more */
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 16) < 0)
+        return -errno;
+    size_t length = strlen(path);
+    snprintf(path + length, sizeof path - length, "/probes.%d", getpid());
+    return 0;
+}
+
+static int start_thread(void)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    pthread_attr_t attributes;
+    sigfillset(&all);
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = -pthread_create(&thread, &attributes, listen_for_ever, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+static int open_socket(void)
+{
+    int folder = open_folder();
+    if (folder < 0)
+        return folder;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int error = fd < 0 ? -errno : bind_in(folder, fd);
+    close(folder);
+    if (!error) {
+        listening = fd;
+        error = start_thread();
+    }
+    if (error && fd >= 0) {
+        close(fd);
+        listening = -1;
+    }
+    return error;
+}
+
+/* A child has none of the parent's threads: what was attached there is not here, and it listens itself. */
+static void begin_in_child(void)
+{
+    if (listening < 0)
+        return;
+    close(listening);
+    listening = -1;
+    for (uint32_t i = 0; i < CONNECTIONS_MOST; i++) {
+        if (clients[i])
+            close(clients[i]->fd);
+        clients[i] = NULL;
+    }
+    pthread_mutex_init(&mutex, NULL);
+    wbpf_sites_forget();
+    (void)open_socket();
+}
+
+int wbpf_probes_listen(void)
+{
+    static bool prepared;
+    pthread_mutex_lock(&mutex);
+    int error = listening < 0 ? open_socket() : 0;
+    if (!error && !prepared)
+        prepared = pthread_atfork(NULL, NULL, begin_in_child) == 0;
+    pthread_mutex_unlock(&mutex);
+    return error;
+}
+
+__attribute__((destructor)) static void remove_socket(void)
+{
+    if (listening >= 0)
+        unlink(path);
+}

@@ -1,0 +1,158 @@
+"""Attaching a program to the probe sites of a process: native/user/attach.h says the same in C."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from types import TracebackType
+
+from wbpf.bpf.user.attach.program import AttachedProgram
+from wbpf.errors import AccessError, BpfError
+from wbpf.recorder.folder import host_directory
+
+_MAGIC = 0x3148434154544157
+_REQUEST = Struct("<Q256s")
+_PROGRAM = Struct("<QQQIIII")
+_MAP = Struct("<QQQ")
+_REPLY = Struct("<iIQQ104s")
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """What a link says when it ends.
+
+    Args:
+        stopped: runs that a check ended.
+        missed: in that process until now: sites met while a program ran in the same thread.
+    """
+
+    stopped: int
+    missed: int
+
+
+class Link:
+    """A program attached to the sites of one name in one process, until `detach`, or until this process ends.
+
+    Args:
+        sites: how many there are.
+    """
+
+    def __init__(self, connection: socket.socket, program: AttachedProgram, sites: int) -> None:
+        self._connection, self.program, self.sites = connection, program, sites
+
+    def detach(self) -> Detached:
+        """When it returns, no thread of the process runs the program any more. Again does nothing.
+
+        Raises:
+            BpfError: the process is gone; the variables have what it counted.
+        """
+        if self._connection.fileno() < 0:
+            return Detached(0, 0)
+        try:
+            self._connection.shutdown(socket.SHUT_WR)
+            answer = self._connection.recv(_REPLY.size)
+        except OSError:
+            answer = b""
+        self._connection.close()
+        if len(answer) != _REPLY.size:
+            raise BpfError("the process with the site is gone", "its end of the connection is closed")
+        _, _, stopped, missed, _ = _REPLY.unpack(answer)
+        return Detached(stopped, missed)
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(BpfError):
+            self.detach()
+
+
+def attach_site(pid: int, site: str, program: AttachedProgram, *, host_dir: Path | None = None) -> Link:
+    """Attach a program to probe sites of a running process.
+
+    Args:
+        pid: of a process that uses wbpf/probe.h and libwbpf, of the same user.
+        site: `provider:name`.
+        program: what runs there.
+        host_dir: where the process has its socket; `$WBPF_DIR/HOST`.
+
+    Raises:
+        AccessError: the process is another user's.
+        BpfError: it does not listen, has no such site, or refuses the program.
+    """
+    what = f"can't attach to {site!r} of process {pid}"
+    if len(site.encode()) > 255 or "\0" in site:
+        raise BpfError(what, "its name is not that of a site", "it is PROVIDER:NAME")
+    connection = _connect(pid, what, host_dir or host_directory())
+    try:
+        code = _sealed(program)
+        try:
+            descriptors = [code, *(memory.fd for memory in program.memories)]
+            socket.send_fds(connection, [_REQUEST.pack(_MAGIC, site.encode())], descriptors)
+        finally:
+            os.close(code)
+        answer = connection.recv(_REPLY.size)
+        if len(answer) != _REPLY.size:
+            raise BpfError(what, "it closed the connection")
+        error, sites, _, _, why = _REPLY.unpack(answer)
+        if error:
+            raise _refusal(what, error, why.rstrip(b"\0").decode(errors="replace"))
+    except OSError as problem:
+        connection.close()
+        raise BpfError(what, str(problem)) from problem
+    except BaseException:
+        connection.close()
+        raise
+    return Link(connection, program, sites)
+
+
+def _refusal(what: str, error: int, why: str) -> BpfError | AccessError:
+    if -error == errno.EACCES:
+        return AccessError(what, why, "run as the user of that process")
+    hint = "readelf -n PROGRAM lists its sites" if -error == errno.ENOENT else ""
+    return BpfError(what, why or os.strerror(-error), hint)
+
+
+def _connect(pid: int, what: str, folder: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.settimeout(_TIMEOUT_S)
+    try:
+        handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        try:  # a socket's address has room for 107 bytes only
+            connection.connect(f"/proc/self/fd/{handle}/probes.{pid}")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        connection.close()
+        if isinstance(error, PermissionError):
+            raise AccessError(what, str(error), "run as the user of that process") from error
+        raise BpfError(
+            what,
+            f"no process listens at {folder}/probes.{pid}: {error.strerror}",
+            "it must include wbpf/probe.h, be linked with libwbpf, and have the same WBPF_DIR and WBPF_HOST",
+        ) from error
+    return connection
+
+
+def _sealed(program: AttachedProgram) -> int:
+    """A memfd that its receiver can trust not to change."""
+    code, maps = program.blob.code, program.memories
+    content = _PROGRAM.pack(
+        _MAGIC, len(code), program.entry, len(program.helpers), len(maps), program.checked, 0
+    )
+    content += b"".join(number.to_bytes(4, "little", signed=True) for number in program.helpers)
+    content += b"".join(_MAP.pack(memory.bytes, 1, memory.bytes) for memory in maps) + code
+    fd = os.memfd_create("wbpf-program", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, content)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return fd

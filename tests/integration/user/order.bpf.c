@@ -1,0 +1,33 @@
+#include <wbpf/probe.bpf.h>
+#include <wbpf/program.bpf.h>
+#include <wbpf/vmlinux.h>
+
+__u64 count, sum;
+__u64 slots[64];
+__u64 seen[9];
+
+SEC("probe/order")
+int order(struct wbpf_probe_context *ctx)
+{
+    __u64 value = ctx->args[0];
+    __u32 slot = 0;
+
+    for (int bit = 5; bit >= 0; bit--)
+        if (value >> (1 << bit)) {
+            slot += 1 << bit;
+            value >>= 1 << bit;
+        }
+    __sync_fetch_and_add(&slots[slot & 63], 1);
+    __sync_fetch_and_add(&count, 1);
+    __sync_fetch_and_add(&sum, ctx->args[0]);
+    return 0;
+}
+
+SEC("probe/all")
+int all(struct wbpf_probe_context *ctx)
+{
+    for (int i = 0; i < 8; i++)
+        seen[i] = ctx->args[i];
+    seen[8] = ctx->count;
+    return 0;
+}
