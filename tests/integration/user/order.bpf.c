@@ -1,6 +1,7 @@
+#include <wbpf/vmlinux.h>
+
 #include <wbpf/probe.bpf.h>
 #include <wbpf/program.bpf.h>
-#include <wbpf/vmlinux.h>
 
 __u64 count, sum;
 __u64 slots[64];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -14,11 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.user.conftest import Target
+from tests.integration.bpf.conftest import FLAGS
+from tests.integration.user.conftest import C_ROOT, Target
+from wbpf.bpf import Object, features
 from wbpf.bpf.user.attach import AttachedProgram, attach_site, site
+from wbpf.build import compile_bpf
 from wbpf.errors import BpfError
 
 THREADS = 4
+ROOT = Path(__file__).parents[3]
 
 
 def order(elf: bytes) -> AttachedProgram:
@@ -236,3 +241,49 @@ def test_a_second_process_is_another(start: Callable[[], Target], elf: bytes) ->
         assert program.number("count") == 0
         one.do("run 100")
     assert program.number("count") == THREADS * 100
+
+
+def test_the_kernel_sees_the_same_site(target: Target, elf: bytes, tmp_path: Path) -> None:
+    for have in (features.have_libbpf, features.have_privileges, features.have_kernel_btf):
+        if not have():
+            pytest.skip(f"needs {have().what}: {have().why}")
+    usdt = compile_bpf(ROOT / "tests/integration/bpf/usdt.bpf.c", tmp_path / "usdt.bpf.o", *FLAGS)
+    program = order(elf)
+    with Object.open(usdt) as probe:
+        probe.load()
+        with probe.programs["on_work"].attach(f"{target.program}:shop:order@{target.pid}", cookie=5):
+            target.do("run 10")
+            with attach_site(target.pid, "shop:order", program):
+                target.do("run 10")
+            target.do("run 10")
+        target.do("run 10")
+        assert probe.variables["calls"] == 3 * THREADS * 10
+        assert probe.variables["sum"] == 3 * THREADS * sum(range(10))
+        assert probe.variables["cookies"] == 5 * 3 * THREADS * 10
+    assert program.number("count") == THREADS * 10
+
+
+@pytest.mark.parametrize("compiler", ["gcc -std=gnu11", "g++ -std=gnu++17 -x c++"])
+def test_the_example_of_the_docs(compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WBPF_DIR", str(tmp_path / "wbpf"))
+    page = (ROOT / "docs/probe-sites.md").read_text()
+    blocks = re.findall(r"^```(?:c|python)\n// (\S+)\n(.*?)^```", page.replace("\n# ", "\n// "), re.M | re.S)
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    flags = [f"-I{C_ROOT / 'include'}", f"-L{C_ROOT / 'lib'}", f"-Wl,-rpath,{C_ROOT / 'lib'}"]
+    command = [*compiler.split(), "shop.c", *flags, "-lwbpf", "-o", "shop"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with subprocess.Popen([tmp_path / "shop"], stdout=subprocess.PIPE) as shop:
+        try:
+            assert shop.stdout is not None and shop.stdout.readline() == b"open\n"
+            done = subprocess.run(
+                [sys.executable, "watch.py", str(shop.pid)],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            shop.kill()
+    assert re.fullmatch(r"\d+ orders\n", done.stdout), done.stderr
+    assert int(done.stdout.split()[0]) > 10
