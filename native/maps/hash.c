@@ -334,7 +334,7 @@ static void insert(wbpf_user_map *map, const struct sought *sought, const void *
         store_word(length_of(map, e), *length_of(map, e) + 1);
     }
     store_word(&e->hash, sought->hash);
-    store_word(&e->used, 0);
+    store_word(&e->used, old != 0);
     fill_values(map, e, value, all, true);
     store_word(&e->next, *bucket);
     publish(&e->sequence, e->sequence + 1);

@@ -91,6 +91,8 @@ void map_unlock(wbpf_user_map *map);
 
 /* 0: it is no ring. */
 size_t map_ring_bytes(const wbpf_user_map_spec *spec);
+/* The ring of this process that a record lies in. */
+wbpf_user_map *map_ring_around(const void *record);
 uint32_t map_cpu(const wbpf_user_map *map);
 /* Values of which programs read and write parts meanwhile: by words. */
 void map_copy_in(void *to, const void *from, size_t bytes);
@@ -99,6 +101,9 @@ void map_copy_out(void *to, const void *from, size_t bytes);
 void map_copy_value(const wbpf_user_map *map, void *to, const void *from, bool into, bool lock);
 uint64_t map_hash_of(uint64_t seed, const void *key, size_t bytes);
 
+/* The number of this thread, and whether one is no more. */
+uint32_t map_thread(void);
+bool map_is_dead(uint32_t number);
 void map_spin_lock(uint32_t *lock);
 void map_spin_unlock(uint32_t *lock);
 

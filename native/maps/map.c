@@ -35,6 +35,15 @@ static pthread_mutex_t known_mutex = PTHREAD_MUTEX_INITIALIZER;
 static wbpf_user_map *known;
 static __thread bool locking;
 
+wbpf_user_map *map_ring_around(const void *record)
+{
+    wbpf_user_map *map = load_published(&known);
+    while (!map_ring_bytes(&map->spec) ||
+           (size_t)((const uint8_t *)record - map->data) >= 2 * map_ring_bytes(&map->spec))
+        map = load_published(&map->next_known);
+    return map;
+}
+
 static const struct map_kind *kind_of(uint32_t number)
 {
     return number < sizeof kinds / sizeof *kinds ? kinds[number] : NULL;
@@ -55,7 +64,7 @@ static void note(wbpf_user_map *map)
 {
     pthread_mutex_lock(&known_mutex);
     map->next_known = known;
-    known = map;
+    publish(&known, map);
     pthread_mutex_unlock(&known_mutex);
 }
 
@@ -181,7 +190,7 @@ void wbpf_user_map_close(wbpf_user_map *map)
     wbpf_user_map **at = &known;
     while (*at != map)
         at = &(*at)->next_known;
-    *at = map->next_known;
+    publish(at, map->next_known);
     pthread_mutex_unlock(&known_mutex);
     munmap(map->base, map->bytes + map_ring_bytes(&map->spec));
     close(map->fd);
@@ -205,9 +214,9 @@ uint32_t wbpf_user_map_id(const wbpf_user_map *map)
 
 wbpf_user_map *wbpf_user_map_by_id(uint32_t id)
 {
-    wbpf_user_map *map = known;
+    wbpf_user_map *map = load_published(&known);
     while (map && map->header->id != id)
-        map = map->next_known;
+        map = load_published(&map->next_known);
     return map;
 }
 
@@ -235,9 +244,15 @@ int map_lock(wbpf_user_map *map)
     int error = pthread_mutex_trylock(mutex);
     if (error == EBUSY) {
         struct timespec deadline;
+#ifdef __SANITIZE_THREAD__ /* it does not know pthread_mutex_clocklock() */
+        clock_gettime(CLOCK_REALTIME, &deadline);
+        deadline.tv_sec += LOCK_TIMEOUT_S;
+        error = pthread_mutex_timedlock(mutex, &deadline);
+#else
         clock_gettime(CLOCK_MONOTONIC, &deadline);
         deadline.tv_sec += LOCK_TIMEOUT_S;
         error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &deadline);
+#endif
     }
     if (error == EOWNERDEAD) {
         if (map->kind->repair)
@@ -313,12 +328,12 @@ int wbpf_user_map_update(wbpf_user_map *map, const void *key, const void *value,
 
 int wbpf_user_map_lookup(wbpf_user_map *map, const void *key, void *value, uint64_t flags)
 {
+    if (flags & ~(uint64_t)BPF_F_LOCK || validate_lock(map, flags))
+        return -EINVAL;
     if (map->kind == &map_bloom || (map->kind->take && !key))
         return map->kind->take(map, value, true);
     if (!map->kind->read)
         return -EOPNOTSUPP;
-    if (flags & ~(uint64_t)BPF_F_LOCK || validate_lock(map, flags))
-        return -EINVAL;
     if (!(flags & BPF_F_LOCK))
         return map->kind->read(map, key, value, false);
     void *there = map->kind->find(map, key, 0);
@@ -348,7 +363,9 @@ int wbpf_user_map_delete(wbpf_user_map *map, const void *key)
 
 int wbpf_user_map_next_key(wbpf_user_map *map, const void *key, void *next)
 {
-    return map->kind->next_key ? map->kind->next_key(map, key, next) : -EOPNOTSUPP;
+    if (!map->kind->next_key)
+        return map->kind == &map_queue || map->kind == &map_stack ? -EINVAL : -EOPNOTSUPP;
+    return map->kind->next_key(map, key, next);
 }
 
 int64_t wbpf_user_map_for_each(wbpf_user_map *map, wbpf_user_map_visit visit, void *context)

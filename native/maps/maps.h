@@ -76,6 +76,10 @@ int wbpf_user_map_peek(wbpf_user_map *map, void *value);
 
 enum { WBPF_SHARED_RING_OFFSET = 4096 };
 
+/* Discard what threads that were killed have reserved and not submitted, as far as it is next to be read. */
+void wbpf_shared_ring_reap(wbpf_user_map *map);
+/* The consumer's page, in this process. */
+void *wbpf_shared_ring_pages(const wbpf_user_map *map);
 /* NULL: there is no room, or it is locked by who was interrupted here. */
 void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes);
 /* What was reserved; flags: BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP. */

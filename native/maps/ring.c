@@ -1,7 +1,7 @@
 /*
  * Ring buffers with the kernel's pages: the consumer's position, the producer's, the data
- * (kernel/bpf/ringbuf.c). The second word of a record's header, the kernel's own, says how many pages it is
- * from the file's start.
+ * (kernel/bpf/ringbuf.c). The second word of a record's header, the kernel's own there, says which thread
+ * reserved it: what one that was killed left is discarded.
  */
 #include "maps/internal.h"
 #include <linux/futex.h>
@@ -17,7 +17,7 @@
 
 struct record_header {
     uint32_t bytes;
-    uint32_t page;
+    uint32_t thread;
     uint8_t data[];
 };
 
@@ -67,6 +67,26 @@ static struct record_header *record_at(const wbpf_user_map *map, uint64_t positi
 const struct map_kind map_ring = {.validate = validate, .lay_out = lay_out};
 const struct map_kind map_perf = {.validate = validate_perf, .lay_out = lay_out};
 
+void *wbpf_shared_ring_pages(const wbpf_user_map *map)
+{
+    return map->base + WBPF_SHARED_RING_OFFSET;
+}
+
+void wbpf_shared_ring_reap(wbpf_user_map *map)
+{
+    for (uint64_t at = load_published(consumer_of(map)); at < load_published(producer_of(map));) {
+        struct record_header *record = record_at(map, at);
+        uint32_t bytes = load_published(&record->bytes);
+        if (bytes & BPF_RINGBUF_BUSY_BIT) {
+            if (!map_is_dead(load_word(&record->thread)))
+                return;
+            __atomic_compare_exchange_n(&record->bytes, &bytes, BYTES(bytes) | BPF_RINGBUF_DISCARD_BIT, false,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+        }
+        at += SPAN(BYTES(bytes));
+    }
+}
+
 void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes)
 {
     uint64_t size = map_ring_bytes(&map->spec);
@@ -74,10 +94,12 @@ void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes)
         return NULL;
     uint64_t at = *producer_of(map), end = at + SPAN(bytes);
     struct record_header *record = NULL;
+    if (end - load_published(consumer_of(map)) > size)
+        wbpf_shared_ring_reap(map);
     /* The consumer is another process's to write: its position is only compared. */
     if (end - load_published(consumer_of(map)) <= size) {
         record = record_at(map, at);
-        record->page = (uint32_t)(((uint8_t *)record - map->base) / PAGE);
+        store_word(&record->thread, map_thread());
         store_word(&record->bytes, (uint32_t)bytes | BPF_RINGBUF_BUSY_BIT);
         publish(producer_of(map), end);
     }
@@ -88,14 +110,14 @@ void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes)
 void wbpf_shared_ring_submit(void *data, uint64_t flags, bool discard)
 {
     struct record_header *record = (struct record_header *)((uint8_t *)data - BPF_RINGBUF_HDR_SZ);
-    uint8_t *base = (uint8_t *)((uintptr_t)record & ~(uintptr_t)(PAGE - 1)) - (size_t)record->page * PAGE;
-    struct map_header *header = (struct map_header *)base;
+    wbpf_user_map *map = map_ring_around(record);
+    struct map_header *header = map->header;
     uint32_t bytes = record->bytes & ~BPF_RINGBUF_BUSY_BIT;
     __atomic_store_n(&record->bytes, discard ? bytes | BPF_RINGBUF_DISCARD_BIT : bytes, __ATOMIC_SEQ_CST);
     /* As the kernel: only if the consumer has come so far, and so may be waiting for it. */
-    uint64_t size = map_ring_bytes(&header->spec);
-    uint64_t place = (uint64_t)((uint8_t *)record - (base + DATA_AT)) & (size - 1);
-    uint64_t read = load_published((uint64_t *)(base + WBPF_SHARED_RING_OFFSET)) & (size - 1);
+    uint64_t size = map_ring_bytes(&map->spec);
+    uint64_t place = (uint64_t)((uint8_t *)record - map->data) & (size - 1);
+    uint64_t read = load_published(consumer_of(map)) & (size - 1);
     if (!(flags & BPF_RB_FORCE_WAKEUP) && (flags & BPF_RB_NO_WAKEUP || place != read))
         return;
     __atomic_fetch_add(&header->rings, 1, __ATOMIC_SEQ_CST);
@@ -143,7 +165,7 @@ uint64_t wbpf_shared_ring_query(const wbpf_user_map *map, uint64_t what)
     case BPF_RB_AVAIL_DATA:
         return producer - consumer;
     case BPF_RB_RING_SIZE:
-        return map->spec.entries;
+        return map_ring_bytes(&map->spec);
     case BPF_RB_CONS_POS:
         return consumer;
     case BPF_RB_PROD_POS:
@@ -164,6 +186,8 @@ bool wbpf_shared_ring_wait(wbpf_user_map *map, uint32_t *seen, uint64_t timeout_
     __atomic_fetch_sub(&header->waiting, 1, __ATOMIC_SEQ_CST);
     uint32_t now = load_published(&header->rings);
     bool rang = now != *seen;
+    if (!rang)
+        wbpf_shared_ring_reap(map);
     *seen = now;
     return rang;
 }

@@ -59,19 +59,40 @@ void map_copy_value(const wbpf_user_map *map, void *to, const void *from, bool i
         map_spin_unlock(word);
 }
 
+static __thread uint32_t thread;
+
+static void forget_thread(void)
+{
+    thread = 0;
+}
+
+uint32_t map_thread(void)
+{
+    static bool registered;
+    if (__builtin_expect(!thread, 0)) {
+        if (!__atomic_exchange_n(&registered, true, __ATOMIC_RELAXED))
+            pthread_atfork(NULL, NULL, forget_thread);
+        thread = (uint32_t)syscall(SYS_gettid);
+    }
+    return thread;
+}
+
+bool map_is_dead(uint32_t number)
+{
+    return kill((pid_t)number, 0) < 0 && errno == ESRCH;
+}
+
 /* The thread that holds it is in it, so that nobody waits for the dead. */
 void map_spin_lock(uint32_t *lock)
 {
-    static __thread uint32_t self;
-    if (!self || __builtin_expect(load_word(lock) == self, 0))
-        self = (uint32_t)syscall(SYS_gettid); /* after fork() another */
+    uint32_t self = map_thread();
     for (uint32_t spins = 1;; spins++) {
         uint32_t holder = 0;
         if (__atomic_compare_exchange_n(lock, &holder, self, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
             return;
         if (spins % SPINS_A_LOOK)
             continue;
-        if (kill((pid_t)holder, 0) < 0 && errno == ESRCH)
+        if (map_is_dead(holder))
             __atomic_compare_exchange_n(lock, &holder, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
         else
             sched_yield();

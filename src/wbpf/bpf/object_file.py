@@ -64,6 +64,7 @@ class ObjectFile:
     Args:
         code: of each section with instructions.
         links: by section, then by the offset of an instruction: the symbol that it refers to.
+        places: of variables in their sections, by name: the BTF of an object file does not have them yet.
         core: by section, then by the offset of an instruction: its CO-RE relocation.
         btf: None if it has none.
     """
@@ -74,6 +75,7 @@ class ObjectFile:
     code: dict[str, bytes] = field(default_factory=dict)
     data: dict[str, bytes] = field(default_factory=dict)
     links: dict[str, dict[int, Symbol]] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     core: dict[str, dict[int, Relocation]] = field(default_factory=dict)
     btf: Btf | None = None
     ext: BtfExt | None = None
@@ -108,6 +110,7 @@ class ObjectFile:
                 links = self.links.setdefault(sections[section.info].name, {})
                 for at, info in _REL.iter_unpack(section.content):
                     links[at] = symbols[info >> 32]
+        self.places = {one.name: one.value for one in symbols if one.section.startswith(_DATA)}
         self.programs = [
             ProgramDefinition(one.name, one.section, one.value, one.bytes)
             for one in symbols

@@ -49,6 +49,12 @@ struct {
     __array(values, struct inner);
 } outer SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+    __uint(key_size, 4);
+    __uint(value_size, 4);
+} perf SEC(".maps");
+
 const volatile __u32 step = 1;
 __u64 total;
 __u32 seed = 7;
@@ -163,4 +169,22 @@ SEC("xdp") int call(struct xdp_md *ctx)
     bpf_tail_call(ctx, &tails, 9);
     bpf_tail_call(ctx, &tails, 0);
     return 11;
+}
+
+SEC("xdp") int emit(struct xdp_md *ctx)
+{
+    __u64 number = ++total;
+    return bpf_perf_event_output(ctx, &perf, BPF_F_CURRENT_CPU, &number, sizeof number);
+}
+
+SEC("xdp") int memory(struct xdp_md *ctx)
+{
+    char copy[16] = "";
+    __u64 out = 1;
+    int result = bpf_probe_read_kernel(&out, sizeof out, (void *)16) < 0 && out == 0 ? 1 : 0;
+    result += bpf_probe_read_kernel_str(copy, sizeof copy, text) * 10;
+    result += bpf_probe_read_kernel_str(copy, 3, text) * 100;
+    result += bpf_strncmp(copy, sizeof copy, "se") == 0 ? 1000 : 0;
+    result += bpf_strncmp(copy, sizeof copy, "sf") < 0 ? 2000 : 0;
+    return result;
 }

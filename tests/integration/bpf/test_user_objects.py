@@ -112,3 +112,41 @@ def test_shared_between_processes(both: Both) -> None:
     user.programs["count"].test_run(bytes(64))
     assert dict(other) == dict(user.maps["counts"]) != {}
     other.close()
+
+
+def test_perf_events(both: Both) -> None:
+    assert run(both, "emit", bytes(64)) == 2**32 - 2  # nobody reads
+    kernel, user = (one.maps["perf"].ring() for one in both)
+    for _ in range(20):
+        assert run(both, "emit", bytes(64)) == 0
+    records = user.read()
+    assert [int.from_bytes(record, "little") for record in records] == list(range(2, 22))
+    assert sorted(record[:8] for record in kernel.read()) == sorted(records)
+    assert user.lost == 0
+    while not both[1].programs["emit"].test_run(bytes(64)).result:
+        pass
+    assert user.lost == 1
+
+
+def test_memory_that_is_not_there(both: Both) -> None:
+    for one in both:
+        one.variables["text"] = "seven"
+    assert run(both, "memory", bytes(64)) == 1 + 60 + 300 + 1000 + 2000
+
+
+def test_unsafe_programs_are_refused(compiled: Compiled) -> None:
+    """Without its comparison with the packet's end."""
+    elf = bytearray(compiled("both").read_bytes())
+    one = UserObject(bytes(elf), "both")
+    code = bytearray(one.file.code["xdp"])
+    count = one.programs["count"].definition
+    for at in range(count.offset, count.offset + count.bytes, 8):
+        if code[at] in (0x2D, 0xBD, 0x3D, 0xAD):  # r > r, r <= r, r >= r, r < r
+            code[at : at + 8] = bytes([0x05, 0, 0, 0, 0, 0, 0, 0]) if code[at] == 0x2D else code[at : at + 8]
+            break
+    else:
+        pytest.fail("it has no comparison")
+    one.file.code["xdp"] = bytes(code)
+    with pytest.raises(BpfError, match="of the packet may not be there"):
+        one.load()
+    one.close()

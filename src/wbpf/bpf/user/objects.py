@@ -150,7 +150,8 @@ class UserObject:
 
     def _loaded_maps(self) -> tuple[LoadedMap, ...]:
         """The maps in the order of their slots; behind them what those in maps of maps are like."""
-        found, inner = [], []
+        found: list[LoadedMap] = []
+        inner: list[LoadedMap] = []
         for name, one in self.maps.items():
             constant = one[bytes(4)] if name.startswith(".rodata") else None
             like = -1
@@ -196,15 +197,15 @@ class Sections:
         self._places: dict[str, tuple[str, int]] = {}
         self._rows: list[tuple[str, str, int, str]] = []
         if file.btf is not None:
-            self._read(file.btf)
+            self._read(file.btf, file.places)
 
-    def _read(self, btf: Btf) -> None:
+    def _read(self, btf: Btf, places: dict[str, int]) -> None:
         for name in self._before:
             section = btf.find(name, Kind.DATASEC)
             for number, at, size in section.variables if isinstance(section, Section) else ():
                 variable = btf[number]
                 if isinstance(variable, Variable):
-                    self._places[variable.name] = name, at
+                    self._places[variable.name] = name, places.get(variable.name, at)
                     self._rows.append((variable.name, name, size, _kind(btf, variable.type)))
 
     def variables(self) -> list[tuple[str, str, int, str]]:

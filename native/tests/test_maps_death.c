@@ -1,0 +1,222 @@
+/*
+ * A process is single-stepped through updates and deletes of each kind of map and killed after its nth
+ * instruction: whoever comes next finds every element that was there before, the one that was being changed
+ * as it was or as it was to be, and room for as many as ever.
+ */
+#include "check.h"
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+int main(void)
+{
+    puts("needs a build without sanitisers: stepping through their code takes minutes");
+    return 77;
+}
+#else
+#include "maps/maps.h"
+#include "stepping.h"
+#include <linux/bpf.h>
+#include <string.h>
+
+enum { ENTRIES = 8, KEPT = 5, NEW = 100 };
+
+struct value {
+    uint64_t a, b; /* always the same */
+};
+
+static wbpf_user_map *map;
+static uint64_t round_number;
+
+static void put(uint32_t key, uint64_t number, uint64_t flags)
+{
+    struct value value = {number, number};
+    CHECK(wbpf_user_map_update(map, &key, &value, flags) == 0);
+}
+
+static int get(uint32_t key, uint64_t *number)
+{
+    struct value value = {0};
+    int error = wbpf_user_map_lookup(map, &key, &value, 0);
+    CHECK(error == 0 || error == -ENOENT);
+    CHECK(value.a == value.b);
+    *number = value.a;
+    return error;
+}
+
+static void insert_new(void)
+{
+    put(NEW, round_number, BPF_NOEXIST);
+}
+
+static void replace(void)
+{
+    put(0, round_number, BPF_EXIST);
+}
+
+static void erase(void)
+{
+    uint32_t key = 1;
+    CHECK(wbpf_user_map_delete(map, &key) == 0);
+}
+
+static void evict(void)
+{
+    for (uint32_t key = 200; key < 202; key++)
+        put(key, round_number, BPF_ANY);
+}
+
+static void record(void)
+{
+    uint64_t *record = wbpf_shared_ring_reserve(map, 24);
+    CHECK(record);
+    record[0] = record[1] = record[2] = round_number;
+    wbpf_shared_ring_submit(record, BPF_RB_NO_WAKEUP, false);
+}
+
+static void (*const changes[])(void) = {insert_new, replace, erase, evict};
+
+static void fill(uint32_t count)
+{
+    uint32_t key;
+    while (wbpf_user_map_next_key(map, NULL, &key) == 0)
+        CHECK(wbpf_user_map_delete(map, &key) == 0);
+    for (key = 0; key < count; key++)
+        put(key, round_number - 1, BPF_ANY);
+}
+
+static pid_t start(void (*change)(void))
+{
+    int status;
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        raise(SIGSTOP);
+        change();
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
+    return pid;
+}
+
+static uint32_t count_elements(void)
+{
+    uint32_t key, count = 0;
+    for (int error = wbpf_user_map_next_key(map, NULL, &key); error == 0; count++) {
+        CHECK(count <= ENTRIES);
+        error = wbpf_user_map_next_key(map, &key, &key);
+    }
+    return count;
+}
+
+static void check_after(void (*change)(void), bool is_lru)
+{
+    uint64_t number;
+    uint32_t there = count_elements();
+    CHECK(there <= ENTRIES);
+    for (uint32_t key = 2; key < KEPT && !is_lru; key++)
+        CHECK(get(key, &number) == 0 && number == round_number - 1);
+    if (change == insert_new)
+        CHECK(get(NEW, &number) != 0 || number == round_number);
+    if (change == replace)
+        CHECK(get(0, &number) == 0 && (number == round_number || number == round_number - 1));
+    if (change == erase)
+        CHECK(get(1, &number) != 0 || number == round_number - 1);
+    /* Nothing was lost: as many go in as ever, and no more. */
+    fill(0);
+    CHECK(count_elements() == 0);
+    fill(ENTRIES);
+    CHECK(count_elements() == ENTRIES);
+    uint32_t key = 999;
+    struct value value = {1, 1};
+    CHECK(wbpf_user_map_update(map, &key, &value, BPF_ANY) == (is_lru ? 0 : -E2BIG));
+}
+
+static void kill_victim(pid_t pid)
+{
+    int status;
+    CHECK(kill(pid, SIGKILL) == 0);
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WIFEXITED(status));
+}
+
+/* Killed after so many instructions; false if the change was over by then. */
+static bool kill_after(void (*change)(void), long instructions, bool is_lru)
+{
+    round_number++;
+    fill(change == evict ? ENTRIES : KEPT);
+    pid_t pid = start(change);
+    enum went went = go(pid, instructions, false);
+    kill_victim(pid);
+    check_after(change, is_lru);
+    return went != ENDED;
+}
+
+static void try_kind(uint32_t kind)
+{
+    wbpf_user_map_spec spec = {.kind = kind,
+                               .key_bytes = 4,
+                               .value_bytes = sizeof(struct value),
+                               .entries = ENTRIES,
+                               .lock_offset = WBPF_USER_MAP_NO_LOCK};
+    bool is_lru = kind == BPF_MAP_TYPE_LRU_HASH;
+    CHECK(wbpf_user_map_create(&spec, -1, &map) == 0);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        long deaths = 0;
+        if ((changes[i] == evict) != is_lru)
+            continue;
+        round_number++;
+        fill(changes[i] == evict ? ENTRIES : KEPT);
+        pid_t pid = start(changes[i]);
+        learn_route(pid, 1 << 20);
+        kill_victim(pid);
+        long count = route.count;
+        for (long n = 0; n < count; n++)
+            deaths += kill_after(changes[i], n, is_lru);
+        printf("kind %u, change %zu: killed %ld times in %ld instructions\n", kind, i, deaths, count);
+        CHECK(deaths > count / 2);
+    }
+    wbpf_user_map_close(map);
+}
+
+/* What was submitted is read whole; what was reserved alone is in nobody's way. */
+static void try_ring(void)
+{
+    wbpf_user_map_spec spec = {
+        .kind = BPF_MAP_TYPE_RINGBUF, .entries = 4096, .lock_offset = WBPF_USER_MAP_NO_LOCK};
+    long left = 0;
+    CHECK(wbpf_user_map_create(&spec, -1, &map) == 0);
+    uint64_t *consumer = wbpf_shared_ring_pages(map);
+    const uint8_t *data = (const uint8_t *)consumer + 8192;
+    pid_t pid = start(record);
+    learn_route(pid, 1 << 20);
+    kill_victim(pid);
+    *consumer = wbpf_shared_ring_query(map, BPF_RB_PROD_POS);
+    for (long n = 0; n < route.count; n++) {
+        round_number++;
+        pid = start(record);
+        go(pid, n, false);
+        kill_victim(pid);
+        bool pending = wbpf_shared_ring_query(map, BPF_RB_AVAIL_DATA) != 0;
+        uint32_t header = *(const uint32_t *)(data + *consumer % 4096);
+        left += pending && header & BPF_RINGBUF_BUSY_BIT;
+        wbpf_shared_ring_reap(map);
+        header = *(const uint32_t *)(data + *consumer % 4096);
+        CHECK(!pending || !(header & BPF_RINGBUF_BUSY_BIT));
+        if (pending && !(header & BPF_RINGBUF_DISCARD_BIT))
+            CHECK(*(const uint64_t *)(data + *consumer % 4096 + 24) == round_number);
+        record();
+        *consumer = wbpf_shared_ring_query(map, BPF_RB_PROD_POS);
+    }
+    printf("ring: killed %ld times, %ld of them with a reserved record\n", route.count, left);
+    CHECK(left > 5);
+    wbpf_user_map_close(map);
+}
+
+int main(void)
+{
+    try_ring();
+    try_kind(BPF_MAP_TYPE_HASH);
+    try_kind(BPF_MAP_TYPE_LRU_HASH);
+}
+#endif
