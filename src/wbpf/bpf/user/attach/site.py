@@ -13,8 +13,8 @@ from struct import Struct
 from types import TracebackType
 
 from wbpf.bpf.user.attach.program import AttachedProgram
+from wbpf.envvars import DIR, HOST
 from wbpf.errors import AccessError, BpfError
-from wbpf.recorder.folder import host_directory
 
 _MAGIC = 0x3148434154544157
 _REQUEST = Struct("<Q256s")
@@ -93,7 +93,7 @@ def attach_site(pid: int, site: str, program: AttachedProgram, *, host_dir: Path
     what = f"can't attach to {site!r} of process {pid}"
     if len(site.encode()) > 255 or "\0" in site:
         raise BpfError(what, "its name is not that of a site", "it is PROVIDER:NAME")
-    connection = _connect(pid, what, host_dir or host_directory())
+    connection = _connect(pid, what, host_dir or DIR.read() / HOST.read())
     try:
         code = _sealed(program)
         try:
