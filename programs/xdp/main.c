@@ -30,7 +30,7 @@ int main(void)
     int event = wbpf_event_find("traffic");
     int interval_ms = wbpf_param_uint("interval") / 1000000;
     wbpf_log(WBPF_LOG_INFO, "attached");
-    while (wbpf_wait(interval_ms) >= 0)
+    while (wbpf_wait(interval_ms ? interval_ms : -1) >= 0)
         if (report(&self, event))
             return wbpf_failed("xdp");
     return report(&self, event) ? wbpf_failed("xdp") : 0;

@@ -29,11 +29,11 @@ struct {
     __type(value, struct counter);
 } counters SEC(".maps");
 
-/* The protocol of a packet, and where what it carries begins: `end` if that is not there. */
+/* The protocol of a packet, and where what it carries begins: NULL if that is not there. */
 static __always_inline u32 protocol_of(void *packet, void *end, void **content)
 {
     struct ethhdr *ethernet = packet;
-    *content = end;
+    *content = NULL;
     if (ethernet + 1 > (struct ethhdr *)end)
         return other;
     if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
@@ -65,7 +65,7 @@ int on_packet(struct xdp_md *ctx)
     counter->packets++;
     counter->bytes += end - packet;
     struct udphdr *datagram = content;
-    if (!drop_udp_port || protocol != udp || datagram + 1 > (struct udphdr *)end ||
+    if (!drop_udp_port || protocol != udp || !datagram || datagram + 1 > (struct udphdr *)end ||
         datagram->dest != bpf_htons(drop_udp_port))
         return XDP_PASS;
     counter->dropped++;
