@@ -1,4 +1,7 @@
-"""A process that connects on loopback, and says what it did. Lines on standard input: `connect TIMES BYTES`, `refused`."""
+"""A process that connects on loopback, and says what it did.
+
+Lines on standard input: `connect TIMES BYTES`, `refused`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The other end of a cable: it takes an interface's address and echoes UDP and TCP. `python echo.py INTERFACE`."""
+"""The other end of a cable: `python echo.py INTERFACE` gives it an address and echoes UDP and TCP."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _IP4, _IP6, _ARP = 0x0800, 0x86DD, 0x0806
 
 
 class Running:
-    """A program that traces from the start of a `with` block to its end; then `events` are all that it emitted."""
+    """A program that traces in a `with` block; behind it, `events` are all that it emitted."""
 
     def __init__(self, module: Path, filter: Filter | None = None, **params: Any) -> None:
         self.events: list[Fields] = []
@@ -62,7 +62,7 @@ class Running:
 
 @contextmanager
 def own_network(*, ip6: bool = False) -> Iterator[None]:
-    """A network namespace for this thread and what it starts; without IPv6, interfaces send nothing themselves."""
+    """A network namespace for this thread; without IPv6, interfaces send nothing by themselves."""
     libc = ctypes.CDLL(None, use_errno=True)
     outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
@@ -138,6 +138,7 @@ def frame(protocol: int, *, ports: tuple[int, int] = (0, 0), content: int = 20, 
         protocol: which IP carries; 0: the frame is ARP's.
         ports: from and to, for TCP and UDP.
         content: bytes behind the headers of IP.
+        version: of IP.
     """
     inner = struct.pack("!HH", *ports).ljust(content, b"\0")
     if protocol == 0:

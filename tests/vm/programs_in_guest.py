@@ -1,0 +1,67 @@
+"""Runs in a guest: traces with the modules kprobe and lsm what it does itself, and prints the events as JSON."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wbpf.wasm import Grants, Module
+from wbpf.wasm.filters import Filter
+
+
+def traced(name: str, work: Callable[[], None], **params: Any) -> list[dict[str, Any]]:
+    """The events of a module while something is done."""
+    events: list[dict[str, Any]] = []
+    attached = threading.Event()
+    guest = Module.open(f"/programs/{name}.wasm").start(
+        params=params,
+        grants=Grants.all(),
+        filter=Filter(comm="python"),
+        on_event=lambda event: events.append(event.fields),
+        on_log=lambda _, text: attached.set() if text == "attached" else None,
+    )
+    try:
+        while not attached.wait(0.05):
+            assert not guest.has_ended, guest.wait()
+        work()
+        guest.wait(0)
+    finally:
+        guest.close()
+    return events
+
+
+def remove_files() -> None:
+    """50 that are there, and one that is not."""
+    for number in range(50):
+        path = Path(f"/tmp/file-{number}")
+        path.touch()
+        path.unlink()
+    try:
+        Path("/tmp/nothing").unlink()
+    except FileNotFoundError:
+        print("missing: refused")
+
+
+def remove_folders() -> None:
+    """20, and one that must not be removed."""
+    for number in range(20):
+        folder = Path(f"/tmp/folder-{number}")
+        folder.mkdir()
+        folder.rmdir()
+    kept = Path("/tmp/precious")
+    kept.mkdir()
+    try:
+        kept.rmdir()
+    except PermissionError:
+        print("precious: refused")
+    assert kept.is_dir()
+
+
+if __name__ == "__main__":
+    print("kprobe", json.dumps(traced("kprobe", remove_files)))
+    print("lsm", json.dumps(traced("lsm", remove_folders, deny="precious")))
+    Path("/tmp/precious").rmdir()
+    print("precious: removed")
