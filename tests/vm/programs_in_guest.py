@@ -1,4 +1,4 @@
-"""Runs in a guest: traces with the modules kprobe and lsm what it does itself, and prints the events as JSON."""
+"""Runs in a guest: traces what it does itself with the modules kprobe and lsm, and prints the events."""
 
 from __future__ import annotations
 
