@@ -104,7 +104,4 @@ uint64_t map_hash_of(uint64_t seed, const void *key, size_t bytes);
 /* The number of this thread, and whether one is no more. */
 uint32_t map_thread(void);
 bool map_is_dead(uint32_t number);
-void map_spin_lock(uint32_t *lock);
-void map_spin_unlock(uint32_t *lock);
-
 #endif

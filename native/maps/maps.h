@@ -53,6 +53,10 @@ void *wbpf_user_map_find(wbpf_user_map *map, const void *key);
 void *wbpf_user_map_find_on(wbpf_user_map *map, const void *key, uint32_t cpu);
 int wbpf_user_map_put(wbpf_user_map *map, const void *key, const void *value, uint64_t flags);
 
+/* A bpf_spin_lock in a value; BPF_F_LOCK takes it too. That of a thread that died is free. */
+void wbpf_value_lock(uint32_t *lock);
+void wbpf_value_unlock(uint32_t *lock);
+
 /* Calls `visit` for each element until it returns something; how many it was called for. */
 typedef uint64_t (*wbpf_user_map_visit)(void *context, const void *key, void *value);
 int64_t wbpf_user_map_for_each(wbpf_user_map *map, wbpf_user_map_visit visit, void *context);

@@ -46,7 +46,7 @@ void map_copy_value(const wbpf_user_map *map, void *to, const void *from, bool i
     }
     uint32_t *word = (uint32_t *)((uint8_t *)(into ? to : (void *)(uintptr_t)from) + at);
     if (lock)
-        map_spin_lock(word);
+        wbpf_value_lock(word);
     for (size_t i = 0; i < map->spec.value_bytes; i++) { /* the lock need not be at a multiple of 8 */
         if (i >= at && i < at + 4u) {
             if (!into)
@@ -56,7 +56,7 @@ void map_copy_value(const wbpf_user_map *map, void *to, const void *from, bool i
         }
     }
     if (lock)
-        map_spin_unlock(word);
+        wbpf_value_unlock(word);
 }
 
 static __thread uint32_t thread;
@@ -83,12 +83,14 @@ bool map_is_dead(uint32_t number)
 }
 
 /* The thread that holds it is in it, so that nobody waits for the dead. */
-void map_spin_lock(uint32_t *lock)
+void wbpf_value_lock(uint32_t *lock)
 {
     uint32_t self = map_thread();
     for (uint32_t spins = 1;; spins++) {
         uint32_t holder = 0;
-        if (__atomic_compare_exchange_n(lock, &holder, self, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        /* Its own: a program that interrupts another of its thread would wait for ever. */
+        if (__atomic_compare_exchange_n(lock, &holder, self, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED) ||
+            holder == self)
             return;
         if (spins % SPINS_A_LOOK)
             continue;
@@ -99,7 +101,7 @@ void map_spin_lock(uint32_t *lock)
     }
 }
 
-void map_spin_unlock(uint32_t *lock)
+void wbpf_value_unlock(uint32_t *lock)
 {
     publish(lock, 0);
 }

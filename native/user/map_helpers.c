@@ -86,6 +86,18 @@ HELPER(ringbuf_query)
     return wbpf_shared_ring_query(MAP(r1), r2);
 }
 
+HELPER(spin_lock)
+{
+    wbpf_value_lock(MEMORY(r1));
+    return 0;
+}
+
+HELPER(spin_unlock)
+{
+    wbpf_value_unlock(MEMORY(r1));
+    return 0;
+}
+
 /* ---- functions of the program ---- */
 
 struct visit {
@@ -235,6 +247,8 @@ static const struct {
     {87, map_push_elem},
     {88, map_pop_elem},
     {89, map_peek_elem},
+    {93, spin_lock},
+    {94, spin_unlock},
     {112, probe_read},
     {113, probe_read},
     {114, probe_read_str},

@@ -55,6 +55,14 @@ struct {
     __uint(value_size, 4);
 } perf SEC(".maps");
 
+struct account {
+    __u32 number;
+    struct bpf_spin_lock lock;
+    __u64 sum, count;
+};
+
+MAP(accounts, HASH, 4, __u32, struct account);
+
 const volatile __u32 step = 1;
 __u64 total;
 __u32 seed = 7;
@@ -187,4 +195,19 @@ SEC("xdp") int memory(struct xdp_md *ctx)
     result += bpf_strncmp(copy, sizeof copy, "se") == 0 ? 1000 : 0;
     result += bpf_strncmp(copy, sizeof copy, "sf") < 0 ? 2000 : 0;
     return result;
+}
+
+SEC("xdp") int book(struct xdp_md *ctx)
+{
+    __u32 key = 1;
+    struct account fresh = {.number = 5}, *there = bpf_map_lookup_elem(&accounts, &key);
+    if (!there)
+        return bpf_map_update_elem(&accounts, &key, &fresh, 0);
+    bpf_spin_lock(&there->lock);
+    there->sum += 10;
+    there->count++;
+    bpf_spin_unlock(&there->lock);
+    fresh.sum = there->sum;
+    fresh.count = there->count;
+    return bpf_map_update_elem(&accounts, &key, &fresh, BPF_F_LOCK | BPF_EXIST);
 }

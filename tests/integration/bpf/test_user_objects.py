@@ -150,3 +150,23 @@ def test_unsafe_programs_are_refused(compiled: Compiled) -> None:
     with pytest.raises(BpfError, match="of the packet may not be there"):
         one.load()
     one.close()
+
+
+def test_locked_values(both: Both) -> None:
+    for _ in range(5):
+        assert run(both, "book", bytes(64)) == 0
+    values = [one.maps["accounts"].lookup_elem(u32(1), flags) for one in both for flags in (0, 4)]
+    assert values == [u32(5) + u32(0) + (40).to_bytes(8, "little") + (4).to_bytes(8, "little")] * 4
+
+
+def test_locks_that_are_not_given_back(compiled: Compiled) -> None:
+    one = UserObject(compiled("both").read_bytes(), "both", checks=True)
+    book = one.programs["book"].definition
+    code = bytearray(one.file.code["xdp"])
+    calls = range(book.offset, book.offset + book.bytes, 8)
+    at = next(at for at in calls if code[at] == 0x85 and code[at + 4] == 94)
+    code[at : at + 8] = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0])  # r0 = 0
+    one.file.code["xdp"] = bytes(code)
+    with pytest.raises(BpfError, match="a lock is held: only bpf_spin_unlock"):
+        one.load()
+    one.close()

@@ -146,9 +146,9 @@ class UserMap(Map):
         """What the verifier has to know of it."""
         inline = self.native.place()[2] if self.kind == MapType.ARRAY else 0
         size = self.element_bytes
-        return MapModel(
-            self.name, self.kind, self.key_bytes, size, self.entries, constant, inline=inline, inner=inner
-        )
+        lock = -1 if self.lock_offset == NO_LOCK else self.lock_offset
+        kind, key, entries = self.kind, self.key_bytes, self.entries
+        return MapModel(self.name, kind, key, size, entries, constant, inline, inner, lock)
 
     def resize(self, *, value_bytes: int = 0, entries: int = 0) -> None:
         """Change its size before it is made; 0 leaves it as it is."""
@@ -188,6 +188,9 @@ class UserMap(Map):
 
     def set_fd(self, key: bytes, file: object) -> None:
         """Put a map or program of user space into a map of such."""
+        if isinstance(file, UserMap) and file.lock_offset != NO_LOCK:
+            what = f"map {file.name!r} can't be put into {self.name!r}"
+            raise BpfError(what, "values with a bpf_spin_lock are for maps of their own")
         number: int = file.user_id  # type: ignore[attr-defined]
         if error := self.native.update(self._key(key), number.to_bytes(4, "little")):
             raise self._error("written", error, key)

@@ -16,6 +16,7 @@ from wbpf.bpf.user.verifier import Context, MapModel, verify
 from wbpf.errors import BpfError
 
 _FUEL = 1 << 32
+_SPIN_LOCK = 93
 _STOPPED = {
     Stop.FUEL: "it did not end after {fuel} jumps back",
     Stop.MEMORY: "it used memory that is not its own, at {address:#x}",
@@ -120,7 +121,11 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
         flow = analyse(insns)
         verdict = verify(flow, spec.context, [one.model for one in spec.maps])
         # What a checked program may write is no place for addresses that others rely on.
-        checks = spec.checks and not spec.context.places
+        locks = any(
+            insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm == _SPIN_LOCK for insn in insns
+        )
+        # Nor may a program be stopped that holds a lock.
+        checks = spec.checks and not spec.context.places and not locks
         refused = verdict.fatal or ([] if checks else verdict.problems)
         if refused:
             hint = "" if verdict.fatal else "run it with checks"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.verifier.verifier import _Verifier as Verifier
 
 _LOOKUP, _TAIL_CALL, _FOR_EACH = 1, 12, 164
+_LOCK, _UNLOCK = 93, 94
 _PROG_ARRAY, _PERF, _STACKS, _OF_MAPS, _QUEUES, _RINGBUF = {3}, {4}, {7}, {12, 13}, {22, 23, 30}, {27}
 _BYTES_MOST = 1 << 29
 #: Kinds of maps that a helper is for; helpers without an entry take those that have keys.
@@ -74,6 +75,8 @@ class _Call:
         return self.verifier.maps[self.slot]
 
     def check(self) -> None:
+        if self.state.holds_lock and self.insn.imm != _UNLOCK:
+            raise _Refused("a lock is held: only bpf_spin_unlock() may be called")
         args = self.signature.args
         for n, arg in enumerate(args, 1):
             value = self.state.get(n)
@@ -115,6 +118,8 @@ class _Call:
                 ):
                     raise wrong
                 self.record = value.token
+            case Arg.LOCK:
+                self._lock(value, wrong)
             case Arg.FUNCTION:
                 if (
                     not isinstance(value, Pointer)
@@ -138,6 +143,19 @@ class _Call:
                     raise wrong
                 if b"\0" not in model.constant[value.offset.low :]:
                     raise _Refused(f"the text at r{n} does not end")
+
+    def _lock(self, value: Value, wrong: _Refused) -> None:
+        if not isinstance(value, Pointer) or value.kind is not Kind.VALUE or value.nullable:
+            raise wrong
+        lock = self.verifier.maps[value.of].lock
+        if lock < 0 or value.offset != known(lock):
+            raise _Refused(f"r1 is not the address of {Arg.LOCK.value}")
+        if self.insn.imm == _LOCK:
+            self.state.tokens |= {-1 - value.of}
+        elif -1 - value.of in self.state.tokens:
+            self.state.tokens -= {-1 - value.of}
+        else:
+            raise _Refused("it is not held")
 
     def _map(self, value: Value, wrong: _Refused) -> None:
         if (

@@ -9,6 +9,7 @@ from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
 from wbpf.bpf.user.verifier.state import State
 from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 
+LOCK_BYTES = 4
 FAR = 1 << 30  # farther no address is moved
 
 
@@ -51,6 +52,14 @@ class Surroundings:
             if base.kind is Kind.PACKET:
                 return f"bytes {low}..{high} of the packet may not be there: compare with its end before"
             return f"{size} bytes at {where} are outside of {base.kind.value}, whose bytes are {room}"
+        if (
+            base.kind is Kind.VALUE
+            and 0 <= (lock := self.maps[base.of].lock) < high
+            and low < lock + LOCK_BYTES
+        ):
+            return (
+                f"bytes {lock}..{lock + LOCK_BYTES} of the value are a lock, which only bpf_spin_lock() uses"
+            )
         return ""
 
     def load(self, state: State, base: Pointer, off: int, size: int, at: int) -> tuple[Value, str]:

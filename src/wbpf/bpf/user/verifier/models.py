@@ -43,6 +43,7 @@ class MapModel:
         kind: of `enum bpf_map_type`.
         constant: its only value, if programs can't change it.
         inner: which of the maps those in this one are like, for maps of maps.
+        lock: where its values have a bpf_spin_lock, which only its helpers use; -1: nowhere.
         inline: its values lie in one row, so many bytes apart, so that lookups need no call; 0: not so.
     """
 
@@ -54,6 +55,7 @@ class MapModel:
     constant: bytes | None = None
     inline: int = 0
     inner: int = -1
+    lock: int = -1
 
 
 class Arg(Enum):
@@ -74,6 +76,7 @@ class Arg(Enum):
     RECORD = "a reserved record"
     FUNCTION = "a function"
     TEXT = "a constant text"
+    LOCK = "the lock in a value"
 
 
 class Returns(Enum):
@@ -128,6 +131,8 @@ SIGNATURES: Mapping[int, Signature] = {
     87: Signature("map_push_elem", (_A.MAP, _A.VALUE_IN, _A.NUMBER)),
     88: Signature("map_pop_elem", (_A.MAP, _A.VALUE_OUT)),
     89: Signature("map_peek_elem", (_A.MAP, _A.VALUE_OUT)),
+    93: Signature("spin_lock", (_A.LOCK,)),
+    94: Signature("spin_unlock", (_A.LOCK,)),
     112: Signature("probe_read_user", _READ),
     113: Signature("probe_read_kernel", _READ),
     114: Signature("probe_read_user_str", _READ),

@@ -103,6 +103,11 @@ class State:
         return self.frames[-1]
 
     @property
+    def holds_lock(self) -> bool:
+        """Whether a bpf_spin_lock is held: its token is negative."""
+        return any(token < 0 for token in self.tokens)
+
+    @property
     def chain(self) -> tuple[int, ...]:
         """Which calls led here."""
         return tuple(frame.back for frame in self.frames)

@@ -314,6 +314,7 @@ class _Verifier:
     # ---- memory ----
 
     def _packet_load(self, state: State, insn: Insn) -> None:
+        self._demand_nothing_kept(state, insn)  # a packet that is too short ends the program
         context = self.read(state, 6, insn.at)
         if not isinstance(context, Pointer) or context.kind not in (Kind.CONTEXT, Kind.MEMORY):
             self.refuse(insn.at, f"r6 is {context}: loads from the packet want the context there")
@@ -391,12 +392,8 @@ class _Verifier:
     def _return(self, state: State, insn: Insn) -> bool:
         value = self.read(state, 0, insn.at)
         frame = state.frames.pop()
-        if not state.frames:
-            if state.tokens:
-                taken = min(state.tokens) - 1
-                self.refuse(insn.at, f"what instruction {taken} reserved is neither submitted nor discarded")
-            return False
-        if frame.back < 0:  # a callback
+        if not state.frames or frame.back < 0:  # or a callback
+            self._demand_nothing_kept(state, insn)
             return False
         gone = len(state.frames)
         if isinstance(value, Pointer) and value.kind is Kind.STACK and value.of == gone:
@@ -475,7 +472,17 @@ class _Verifier:
             return False
         return self.calls.helper(state, insn)
 
+    def _demand_nothing_kept(self, state: State, insn: Insn) -> None:
+        if state.holds_lock:
+            self.refuse(insn.at, "a lock is held here")
+        elif state.tokens:
+            taken = min(state.tokens) - 1
+            self.refuse(insn.at, f"what instruction {taken} reserved is neither submitted nor discarded")
+
     def _call_local(self, state: State, insn: Insn, entry: int) -> bool:
+        if state.holds_lock:
+            self.refuse(insn.at, "a lock is held: no function may be called")
+            return False
         if len(state.frames) >= FRAMES_MOST:
             self.refuse(insn.at, f"calls are more than {FRAMES_MOST} frames deep")
             return False
