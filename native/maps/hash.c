@@ -7,6 +7,7 @@
  * before it is used again; a reader that finds it changed, or itself in another chain, begins anew.
  */
 #include "maps/internal.h"
+#include <arpa/inet.h>
 #include <string.h>
 
 #define RETRIES_MOST 1000 /* then a reader waits for the writers */
@@ -124,6 +125,14 @@ static uint32_t prefix_of(const void *key)
 
 static void mask_key(const wbpf_user_map *map, struct sought *sought, const void *key, uint32_t bits)
 {
+    if (map->spec.key_bytes == 8) { /* an IPv4 address */
+        uint32_t address;
+        memcpy(&address, (const uint8_t *)key + 4, sizeof address);
+        address &= bits ? htonl(~0u << (32 - bits)) : 0;
+        memcpy(sought->masked, &bits, sizeof bits);
+        memcpy(sought->masked + 4, &address, sizeof address);
+        return;
+    }
     memset(sought->masked, 0, map->spec.key_bytes);
     memcpy(sought->masked, &bits, sizeof bits);
     memcpy(sought->masked + 4, (const uint8_t *)key + 4, (bits + 7) / 8);

@@ -117,6 +117,15 @@ uint64_t map_hash_of(uint64_t seed, const void *key, size_t bytes)
 {
     const uint8_t *at = key;
     uint64_t hash = seed ^ bytes, word;
+    if (bytes == 8) {
+        memcpy(&word, at, 8);
+        return mix(hash ^ word, 0x9e3779b97f4a7c15u);
+    }
+    if (bytes == 4) {
+        uint32_t half;
+        memcpy(&half, at, 4);
+        return mix(hash ^ half, 0x9e3779b97f4a7c15u);
+    }
     for (; bytes >= 8; at += 8, bytes -= 8) {
         memcpy(&word, at, 8);
         hash = mix(hash ^ word, 0x9e3779b97f4a7c15u);

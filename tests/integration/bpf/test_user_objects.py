@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
+import struct
 from collections.abc import Iterator
 
 import pytest
 
 from tests.integration.bpf.conftest import Compiled
 from wbpf.bpf import Object
+from wbpf.bpf.btf import Btf, encode
+from wbpf.bpf.btf.types import Int, Member, Struct
 from wbpf.bpf.user.maps import UserMap
 from wbpf.bpf.user.objects import UserObject
 from wbpf.errors import BpfError
@@ -170,3 +174,19 @@ def test_locks_that_are_not_given_back(compiled: Compiled) -> None:
     with pytest.raises(BpfError, match="a lock is held: only bpf_spin_unlock"):
         one.load()
     one.close()
+
+
+@pytest.mark.parametrize("members", [("number", "price"), ("price", "customer", "number")])
+def test_fields_that_moved(compiled: Compiled, members: tuple[str, ...]) -> None:
+    """One object reads two versions of an application's structure, each by that version's types."""
+    word = Int(1, "unsigned long", 8, bits=64)
+    fields = tuple(Member(name, 1, 64 * n) for n, name in enumerate(members))
+    types = Btf.parse(encode([word, Struct(2, "order", 8 * len(members), fields)]))
+    memory = ctypes.create_string_buffer(8 * len(members))
+    struct.pack_into("<Q", memory, 8 * members.index("price"), 1999)
+    with UserObject(compiled("moved").read_bytes(), "moved", types) as one:
+        one.load()
+        context = struct.pack("<Q", ctypes.addressof(memory))
+        assert one.programs["read_order"].test_run(context=context).result == 0
+        assert one.variables["price"] == 1999
+        assert one.programs["read_order"].test_run(context=bytes(8)).result == 2**32 - 1
