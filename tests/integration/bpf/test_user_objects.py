@@ -13,6 +13,8 @@ from tests.integration.bpf.conftest import Compiled
 from wbpf.bpf import Object
 from wbpf.bpf.btf import Btf, encode
 from wbpf.bpf.btf.types import Int, Member, Struct
+from wbpf.bpf.kinds import ProgramType
+from wbpf.bpf.user.contexts import prepare
 from wbpf.bpf.user.maps import UserMap
 from wbpf.bpf.user.objects import UserObject
 from wbpf.errors import BpfError
@@ -116,6 +118,16 @@ def test_shared_between_processes(both: Both) -> None:
     user.programs["count"].test_run(bytes(64))
     assert dict(other) == dict(user.maps["counts"]) != {}
     other.close()
+
+
+def test_programs_keep_their_maps(compiled: Compiled) -> None:
+    one = UserObject(compiled("both").read_bytes(), "both")
+    one.load()
+    accounts, book = UserMap.open(one.maps["accounts"].fileno()), one.programs["book"].program
+    one.close()
+    assert book.run(prepare(ProgramType.XDP, bytes(64), b"").memory).value == 0
+    assert len(accounts) == 1
+    accounts.close()
 
 
 def test_perf_events(both: Both) -> None:

@@ -160,7 +160,7 @@ class UserObject:
                 # Where its values are differs from map to map: no lookup in it is inlined.
                 inner.append(LoadedMap(MapModel(f"in {name}", *_inner(self.file.btf, name)), 0, 0))
             address, values, _ = one.native.place()
-            found.append(LoadedMap(one.model(constant, like), address, values))
+            found.append(LoadedMap(one.model(constant, like), address, values, one.native))
         return (*found, *inner)
 
     def demand_unloaded(self, what: str) -> None:

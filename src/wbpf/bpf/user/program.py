@@ -43,11 +43,13 @@ class LoadedMap:
     Args:
         address: what helpers know it by.
         values: where the values of an array begin; 0: it is none.
+        owner: what its memory is there as long as.
     """
 
     model: MapModel
     address: int
     values: int
+    owner: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class UserProgram:
 
     def __init__(self, native: _native.UserProgram, context: Context, proof: Proof, code: bytes) -> None:
         self.native, self.context, self.proof, self.code = native, context, proof, code
+        #: that it uses, and keeps
+        self.maps: tuple[LoadedMap, ...] = ()
 
     @classmethod
     def load(cls, code: bytes, context: Context, *, checks: bool = False) -> UserProgram:
@@ -148,6 +152,7 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
             not proof.complete,
         )
         loaded[name] = UserProgram(native, specs[name].context, proof, blob.code)
+        loaded[name].maps = maps
     return loaded
 
 
