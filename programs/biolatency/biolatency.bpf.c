@@ -64,9 +64,9 @@ int BPF_PROG(on_complete, struct request *request, int error, unsigned int bytes
     u32 slot = log2(took / 1000);
     if (slot >= SLOTS)
         slot = SLOTS - 1;
-    __sync_fetch_and_add(&requests.us[slot], 1);
-    __sync_fetch_and_add(&requests.count, 1);
-    __sync_fetch_and_add(&requests.total, took);
+    __atomic_fetch_add(&requests.us[slot], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&requests.count, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&requests.total, took, __ATOMIC_RELAXED);
     return 0;
 }
 

@@ -36,7 +36,7 @@ static struct process *reserve(enum what what, u32 pid)
 {
     struct process *process = bpf_ringbuf_reserve(&events, sizeof *process, 0);
     if (!process) {
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
         return NULL;
     }
     struct task_struct *task = (struct task_struct *)bpf_get_current_task();

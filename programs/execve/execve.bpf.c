@@ -85,7 +85,7 @@ int on_exit(struct trace_event_raw_sys_exit *ctx)
         return 0;
     call->result = ctx->ret;
     if ((!failed_only || ctx->ret < 0) && bpf_ringbuf_output(&events, call, sizeof *call, 0))
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     bpf_map_delete_elem(&calls, &thread);
     return 0;
 }

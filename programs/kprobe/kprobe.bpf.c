@@ -63,7 +63,7 @@ int on_return(struct pt_regs *ctx)
         __builtin_memcpy(event->name, start->name, sizeof event->name);
         bpf_ringbuf_submit(event, 0);
     } else {
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     }
     bpf_map_delete_elem(&starts, &thread);
     return 0;

@@ -43,7 +43,7 @@ int BPF_PROG(on_rmdir, struct inode *parent, struct dentry *folder, int ret)
         __builtin_memcpy(event->name, name, sizeof name);
         bpf_ringbuf_submit(event, 0);
     } else {
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     }
     return denied ? -EPERM : 0;
 }

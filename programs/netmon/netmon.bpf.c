@@ -90,8 +90,8 @@ static __always_inline void answer(struct flow_stats *stats)
 {
     u64 latency_ns = bpf_ktime_get_ns() - stats->asked_ns;
     stats->asked_ns = 0;
-    __sync_fetch_and_add(&stats->latencies, 1);
-    __sync_fetch_and_add(&stats->latency_sum_ns, latency_ns);
+    __atomic_fetch_add(&stats->latencies, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&stats->latency_sum_ns, latency_ns, __ATOMIC_RELAXED);
     if (latency_ns > stats->latency_max_ns)
         stats->latency_max_ns = latency_ns;
 }
@@ -130,8 +130,8 @@ static __always_inline int count(struct __sk_buff *skb, enum direction direction
         if (!stats)
             return TC_ACT_UNSPEC;
     }
-    __sync_fetch_and_add(&stats->packets[direction], 1);
-    __sync_fetch_and_add(&stats->bytes[direction], skb->len);
+    __atomic_fetch_add(&stats->packets[direction], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&stats->bytes[direction], skb->len, __ATOMIC_RELAXED);
     if (content && key.protocol == tcp)
         time_segment(skb, direction, stats, content);
     else if (stats->asker != direction && stats->asked_ns)

@@ -62,7 +62,7 @@ static __always_inline int end(long result)
             open->filename[0] = '\0';
         bpf_ringbuf_submit(open, 0);
     } else if (!failed_only || result < 0) {
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     }
     bpf_map_delete_elem(&calls, &thread);
     return 0;

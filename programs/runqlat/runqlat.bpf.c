@@ -66,9 +66,9 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
     u32 slot = log2(waited / 1000);
     if (slot >= SLOTS)
         slot = SLOTS - 1;
-    __sync_fetch_and_add(&waits.us[slot], 1);
-    __sync_fetch_and_add(&waits.count, 1);
-    __sync_fetch_and_add(&waits.total, waited);
+    __atomic_fetch_add(&waits.us[slot], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&waits.count, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&waits.total, waited, __ATOMIC_RELAXED);
     return 0;
 }
 

@@ -66,7 +66,7 @@ int on_packet(struct __sk_buff *skb)
     if (port && ports[0] != bpf_htons(port) && ports[1] != bpf_htons(port))
         return 0;
     if (bpf_ringbuf_output(&events, &packet, sizeof packet, 0))
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     return 0; /* nothing of the packet is queued for the socket */
 }
 

@@ -63,7 +63,7 @@ static __always_inline void closed(struct bpf_sock_ops *ctx)
         return;
     struct connection *event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
     if (!event) {
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
         return;
     }
     event->time = start->time;

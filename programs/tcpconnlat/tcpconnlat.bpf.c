@@ -73,7 +73,7 @@ static __always_inline void end(struct trace_event_raw_inet_sock_set_state *ctx,
     if (latency_ns >= min_latency_ns) {
         event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
         if (!event)
-            __sync_fetch_and_add(&lost, 1);
+            __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     }
     if (event) {
         *event = (struct connection){.time = start->time, .latency_ns = latency_ns, .pid = start->pid};

@@ -63,7 +63,7 @@ int on_return(struct pt_regs *ctx)
     if (now - start->time >= min_duration_ns) {
         event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
         if (!event)
-            __sync_fetch_and_add(&lost, 1);
+            __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     }
     if (event) {
         event->time = start->time;

@@ -25,7 +25,7 @@ int on_exec(void *ctx)
         return 0;
     struct exec_event *event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
     if (!event) {
-        __sync_fetch_and_add(&lost, 1);
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
         return 0;
     }
     event->time = bpf_ktime_get_ns();
