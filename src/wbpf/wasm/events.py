@@ -120,6 +120,12 @@ def _compile(text: str, kind: EventType) -> Callable[[dict[str, Any]], bool]:
         raise ConfigError(
             f"--filter {text!r} can't be used for {kind.name!r}", _first_line(error), _fields_hint(kind)
         ) from None
+    if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
+        raise ConfigError(
+            f"--filter {text!r} can't be used for {kind.name!r}",
+            "it is not true or false",
+            "compare something: pid == 1",
+        )
 
     def passes(values: dict[str, Any]) -> bool:
         data = {
