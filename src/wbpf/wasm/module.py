@@ -66,7 +66,7 @@ class Module:
                 wasm = file.read()
         except OSError as error:
             raise WasmError(
-                f"module {os.fspath(path)!r} can't be opened", str(error), "check the path"
+                f"module {os.fspath(path)!r} can't be opened", os.strerror(error.errno or 0), "check the path"
             ) from error
         return cls(wasm, os.path.basename(path), Cache() if cache is None else cache)  # noqa: PTH119
 

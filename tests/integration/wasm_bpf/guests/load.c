@@ -1,0 +1,7 @@
+#include "wasm_bpf.h"
+
+int main(void)
+{
+    ATTACH(NULL, NULL);
+    return 0;
+}
