@@ -16,7 +16,15 @@ from wbpf.errors import ConfigError
 _VARIABLE = "wbpf_filter"
 _PID, _COMM, _CGROUP = 1, 2, 4
 _LAYOUT = struct.Struct("<IIQII16s")
-_ROOT = Path("/sys/fs/cgroup")
+#: Where version 2 is mounted: below the folder of version 1 on hosts that have both.
+_ROOT = next(
+    (
+        root
+        for root in map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"))
+        if (root / "cgroup.controllers").exists()
+    ),
+    Path("/sys/fs/cgroup"),
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def _cgroup(path: str) -> tuple[int, int]:
         number = real.stat().st_ino
     except OSError as error:
         raise ConfigError(
-            f"--cgroup {path!r} can't be used", str(error), f"give a folder below {_ROOT}"
+            f"--cgroup {path!r} can't be used", os.strerror(error.errno or 0), f"give a folder below {_ROOT}"
         ) from error
     if not real.is_relative_to(_ROOT) or not (real / "cgroup.procs").exists():
         raise ConfigError(
