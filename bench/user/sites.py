@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.build import BUILD, BenchError, build_programs
 from bench.result import Bar, Row, median_row
-from wbpf.bpf.user.attach import AttachedProgram, attach_site
+from wbpf.bpf.user.attach import attach_site
+from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
 
 _SOURCE = Path(__file__).with_name("sites.bpf.c")
@@ -24,9 +25,9 @@ def site_rows(rounds: int) -> list[Row]:
         BenchError: the program did not see each call once.
     """
     target = build_programs() / "sites"
-    program = AttachedProgram.from_object(
-        compile_bpf(_SOURCE, BUILD / "sites.bpf.o").read_bytes(), "probe/site"
-    )
+    histogram = UserObject.open(compile_bpf(_SOURCE, BUILD / "sites.bpf.o"))
+    histogram.load()
+    program = histogram.programs["site"]
     off, attached = [], []
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "WBPF_DIR": folder, "WBPF_HOST": "bench"}
@@ -41,7 +42,7 @@ def site_rows(rounds: int) -> list[Row]:
         finally:
             process.kill()
             process.communicate()
-    counted = sum(program.variables["slots"].cast("Q"))
+    counted = sum(memoryview(histogram.maps[".bss"][bytes(4)]).cast("Q"))
     if counted != rounds * _CALLS:
         raise BenchError("the site's program counts wrong", f"{counted} of {rounds * _CALLS} calls")
     return [

@@ -139,10 +139,13 @@ int wbpf_user_map_create(const wbpf_user_map_spec *spec, int fd, wbpf_user_map *
     if (error)
         return error;
     bool own = fd < 0;
-    if (own && (fd = memfd_create("wbpf-map", MFD_CLOEXEC)) < 0)
+    if (own && (fd = memfd_create("wbpf-map", MFD_CLOEXEC | MFD_ALLOW_SEALING)) < 0)
         return -errno;
     wbpf_user_map *map = handle_for(&made, fd);
     error = map ? fill(map) : -ENOMEM;
+    /* Other processes that are handed it can rely on its size. */
+    if (!error && own && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+        error = -errno;
     if (!error) {
         note(map);
         *out = map;

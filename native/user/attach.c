@@ -1,5 +1,6 @@
 /* The thread that attaches programs to this process's probe sites when another process asks for it. */
 #include "user/attach.h"
+#include "maps/maps.h"
 #include "user/helpers.h"
 #include "user/sites.h"
 #include <errno.h>
@@ -24,7 +25,7 @@ struct client {
     wbpf_site_link *link;
     wbpf_user_program *program;
     uint32_t map_count;
-    wbpf_region maps[WBPF_ATTACH_MAPS_MOST];
+    wbpf_user_map *maps[WBPF_ATTACH_MAPS_MOST];
 };
 
 static struct client *clients[CONNECTIONS_MOST];
@@ -52,22 +53,17 @@ static int validate_memory(int fd, int seals, uint64_t least, struct wbpf_attach
     return 0;
 }
 
-static int map_memory(struct client *client, int fd, const struct wbpf_attach_map *map, uint64_t *value,
-                      uint64_t *entries, struct wbpf_attach_reply *reply)
+static int open_map(struct client *client, int given, struct wbpf_attach_reply *reply)
 {
-    if (!map->bytes || !map->entries || !map->stride || map->stride > map->bytes ||
-        map->entries > map->bytes / map->stride || map->entries > UINT32_MAX)
-        return refuse(reply, -EINVAL, "a map's sizes do not fit each other");
-    int error = validate_memory(fd, F_SEAL_SHRINK, map->bytes, reply);
+    int error = validate_memory(given, F_SEAL_SHRINK, 0, reply);
     if (error)
         return error;
-    void *memory = mmap(NULL, map->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED)
-        return refuse(reply, -errno, "a map can't be mapped");
-    *value = (uint64_t)(uintptr_t)memory;
-    *entries = map->entries;
-    client->maps[client->map_count++] = (wbpf_region){*value, map->bytes, true};
-    return 0;
+    int fd = fcntl(given, F_DUPFD_CLOEXEC, 0);
+    error = fd < 0 ? -errno : wbpf_user_map_open(fd, &client->maps[client->map_count]);
+    if (error && fd >= 0)
+        close(fd);
+    client->map_count += error == 0;
+    return error ? refuse(reply, error, "a map can't be opened") : 0;
 }
 
 static int load_program(struct client *client, const unsigned char *memory, uint64_t bytes, const int *fds,
@@ -75,7 +71,7 @@ static int load_program(struct client *client, const unsigned char *memory, uint
 {
     struct wbpf_attach_program head;
     wbpf_helper helpers[WBPF_ATTACH_HELPERS];
-    uint64_t none[WBPF_ATTACH_MAPS_MOST] = {0}, values[WBPF_ATTACH_MAPS_MOST], entries[WBPF_ATTACH_MAPS_MOST];
+    uint64_t maps[WBPF_ATTACH_MAPS_MOST], values[WBPF_ATTACH_MAPS_MOST], entries[WBPF_ATTACH_MAPS_MOST];
 
     memcpy(&head, memory, sizeof head);
     if (head.magic != WBPF_ATTACH_MAGIC || head.helper_count > WBPF_ATTACH_HELPERS ||
@@ -83,8 +79,7 @@ static int load_program(struct client *client, const unsigned char *memory, uint
         head.code_bytes > WBPF_ATTACH_CODE_MOST || head.entry >= head.code_bytes)
         return refuse(reply, -EINVAL, "it is no program for this version of libwbpf");
     const unsigned char *numbers = memory + sizeof head;
-    const unsigned char *maps = numbers + head.helper_count * sizeof(int32_t);
-    const unsigned char *code = maps + head.map_count * sizeof(struct wbpf_attach_map);
+    const unsigned char *code = numbers + head.helper_count * sizeof(int32_t);
     if ((uint64_t)(code - memory) > bytes || head.code_bytes > bytes - (uint64_t)(code - memory))
         return refuse(reply, -EINVAL, "the program is cut off");
     for (uint32_t i = 0; i < head.helper_count; i++) {
@@ -94,18 +89,22 @@ static int load_program(struct client *client, const unsigned char *memory, uint
             return refuse(reply, -EINVAL, "it calls a helper that there is not in user space");
     }
     for (uint32_t i = 0; i < head.map_count; i++) {
-        struct wbpf_attach_map map;
-        memcpy(&map, maps + i * sizeof map, sizeof map);
-        int error = map_memory(client, fds[1 + i], &map, &values[i], &entries[i], reply);
+        wbpf_user_map_spec facts;
+        uint32_t stride;
+        int error = open_map(client, fds[1 + i], reply);
         if (error)
             return error;
+        wbpf_user_map_facts(client->maps[i], &facts);
+        maps[i] = (uint64_t)(uintptr_t)client->maps[i];
+        values[i] = (uint64_t)(uintptr_t)wbpf_user_map_row(client->maps[i], &stride);
+        entries[i] = facts.entries;
     }
     wbpf_user_spec spec = {.code = code,
                            .bytes = head.code_bytes,
                            .entry = head.entry,
                            .helpers = helpers,
                            .helper_count = head.helper_count,
-                           .maps = none,
+                           .maps = maps,
                            .values = values,
                            .entries = entries,
                            .map_count = head.map_count,
@@ -127,8 +126,7 @@ static void attach(struct client *client, const char *site, const int *fds, uint
         return;
     }
     if (load_program(client, memory, (uint64_t)st.st_size, fds, fd_count, reply) == 0) {
-        int error = wbpf_site_link_create(site, client->program, client->maps, client->map_count,
-                                          &client->link, &reply->sites);
+        int error = wbpf_site_link_create(site, client->program, &client->link, &reply->sites);
         if (error)
             refuse(reply, error, error == -ENOENT ? "it has no such site" : strerror(-error));
     }
@@ -144,7 +142,7 @@ static void finish(struct client *client, bool answer)
         wbpf_site_link_destroy(client->link, &reply.stopped);
     wbpf_user_program_destroy(client->program);
     for (uint32_t i = 0; i < client->map_count; i++)
-        munmap((void *)(uintptr_t)client->maps[i].low, client->maps[i].bytes);
+        wbpf_user_map_close(client->maps[i]);
     reply.missed = wbpf_sites_missed();
     if (answer)
         send(client->fd, &reply, sizeof reply, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -2,9 +2,9 @@
  * How a process is asked to attach a program to its sites: a SOCK_SEQPACKET socket HOST/probes.PID below
  * $WBPF_DIR. src/wbpf/bpf/user/attach/site.py says the same in Python.
  *
- * The only message is a wbpf_attach_request, with descriptors: a memfd with the program, then those of its
- * maps; all are sealed against shrinking, the first also against writing. The answer is a wbpf_attach_reply.
- * The program is detached when the connection is shut down, or its other end dies; then comes a second reply.
+ * The only message is a wbpf_attach_request, with descriptors: a memfd with the program, then its maps; all
+ * are sealed against shrinking, the first also against writing. The answer is a wbpf_attach_reply. The
+ * program is detached when the connection is shut down, or its other end dies; then comes a second reply.
  */
 #ifndef WBPF_USER_ATTACH_H
 #define WBPF_USER_ATTACH_H
@@ -27,11 +27,6 @@ struct wbpf_attach_program {
     uint64_t magic, code_bytes, entry;
     uint32_t helper_count, map_count;
     uint32_t checked, reserved; /* checked: parts of it are not proved */
-};
-
-/* Memory like that of an array with `entries` values, `stride` bytes apart. */
-struct wbpf_attach_map {
-    uint64_t bytes, entries, stride;
 };
 
 struct wbpf_attach_reply {

@@ -39,8 +39,7 @@ static bool have_barrier;
 
 struct wbpf_site_link {
     const wbpf_user_program *program;
-    const wbpf_region *regions;
-    uint32_t region_count, node_count;
+    uint32_t node_count;
     uint64_t stopped;
     uint32_t *live; /* a page that is all zero in children */
     struct node *nodes;
@@ -111,11 +110,8 @@ static void fire(struct wbpf_site *site, const struct wbpf_probe_context *contex
     for (const struct node *node = __atomic_load_n((struct node **)&site->attached, __ATOMIC_ACQUIRE); node;
          node = __atomic_load_n(&node->next, __ATOMIC_ACQUIRE)) {
         struct wbpf_site_link *link = node->link;
-        wbpf_user_run run = {.context = (void *)(uintptr_t)context,
-                             .context_bytes = sizeof *context,
-                             .regions = link->regions,
-                             .region_count = link->region_count,
-                             .fuel = FUEL};
+        wbpf_user_run run = {
+            .context = (void *)(uintptr_t)context, .context_bytes = sizeof *context, .fuel = FUEL};
         if (*link->live && wbpf_user_program_run(link->program, &run) != 0)
             __atomic_fetch_add(&link->stopped, 1, __ATOMIC_RELAXED);
     }
@@ -245,8 +241,8 @@ static void detach_site(struct wbpf_site *site, struct visit *visit)
         __atomic_fetch_and(&site->state, ~WBPF_SITE_ATTACHED, __ATOMIC_RELEASE);
 }
 
-int wbpf_site_link_create(const char *name, const wbpf_user_program *program, const wbpf_region *regions,
-                          uint32_t region_count, wbpf_site_link **out, uint32_t *sites)
+int wbpf_site_link_create(const char *name, const wbpf_user_program *program, wbpf_site_link **out,
+                          uint32_t *sites)
 {
     pthread_once(&once, begin);
     struct visit visit = {.name = name, .at = count_site};
@@ -264,12 +260,7 @@ int wbpf_site_link_create(const char *name, const wbpf_user_program *program, co
         free(link);
         return error;
     }
-    *link = (wbpf_site_link){.program = program,
-                             .regions = regions,
-                             .region_count = region_count,
-                             .node_count = visit.sites,
-                             .live = page,
-                             .nodes = nodes};
+    *link = (wbpf_site_link){.program = program, .node_count = visit.sites, .live = page, .nodes = nodes};
     *link->live = 1;
     visit = (struct visit){.name = name, .at = attach_site, .link = link};
     pthread_mutex_lock(&mutex);

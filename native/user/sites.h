@@ -9,11 +9,10 @@
 /* A program attached to the sites of one name. */
 typedef struct wbpf_site_link wbpf_site_link;
 
-/* `name` is provider:name; `regions` is what the program may use besides its stack and context, where it is
- * checked. Both the program and the regions must stay until the link is destroyed. -ENOENT: no such site.
- * *sites: how many there are in the modules that are loaded. */
-int wbpf_site_link_create(const char *name, const wbpf_user_program *program, const wbpf_region *regions,
-                          uint32_t region_count, wbpf_site_link **out, uint32_t *sites);
+/* `name` is provider:name. The program must stay until the link is destroyed. -ENOENT: no such site. *sites:
+ * how many there are in the modules that are loaded. */
+int wbpf_site_link_create(const char *name, const wbpf_user_program *program, wbpf_site_link **out,
+                          uint32_t *sites);
 /* When it returns, no thread is in the program any more. Runs that were stopped in *stopped. */
 void wbpf_site_link_destroy(wbpf_site_link *link, uint64_t *stopped);
 /* Calls of sites out of programs or of signal handlers that interrupt them, so far: they are not passed on.

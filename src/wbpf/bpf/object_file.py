@@ -133,8 +133,9 @@ class ObjectFile:
             for section in sections
             if section.name.startswith(_DATA[:2]) and section.content
         ]
-        if self.btf and (bss := self.btf.find(".bss", Kind.DATASEC)) and isinstance(bss, Section):
-            size = bss.bytes or max((at + size for _, at, size in bss.variables), default=0)
+        # The BTF of an object file has neither the section's size nor places in it.
+        size = max((one.value + one.bytes for one in symbols if one.section == ".bss"), default=0)
+        if size:
             self.maps.append(MapDefinition(".bss", MapType.ARRAY, 4, size, 1))
         return self
 

@@ -18,7 +18,8 @@ import pytest
 from tests.integration.bpf.conftest import FLAGS
 from tests.integration.user.conftest import C_ROOT, Target
 from wbpf.bpf import Object, features
-from wbpf.bpf.user.attach import AttachedProgram, attach_site, site
+from wbpf.bpf.user.attach import attach_site, site
+from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
 from wbpf.errors import BpfError
 
@@ -26,8 +27,14 @@ THREADS = 4
 ROOT = Path(__file__).parents[3]
 
 
-def order(elf: bytes) -> AttachedProgram:
-    return AttachedProgram.from_object(elf, "probe/order")
+def order(elf: bytes) -> UserObject:
+    orders = UserObject(elf, "order")
+    orders.load()
+    return orders
+
+
+def words(orders: UserObject, variable: str, kind: str) -> list[int]:
+    return list(memoryview(bytes(orders.variables[variable])).cast("B").cast(kind))  # type: ignore[call-overload]
 
 
 def socket_of(target: Target) -> Path:
@@ -36,70 +43,70 @@ def socket_of(target: Target) -> Path:
 
 def test_every_call_is_counted_while_attached_and_none_else(target: Target, elf: bytes) -> None:
     program = order(elf)
-    assert not program.checked
+    assert program.programs["order"].program.proof.complete
     target.do("run 1000")
-    assert program.number("count") == 0
-    with attach_site(target.pid, "shop:order", program) as link:
+    assert program.variables["count"] == 0
+    with attach_site(target.pid, "shop:order", program.programs["order"]) as link:
         assert link.sites == 1
         target.do("run 50000")
-        assert program.number("count") == THREADS * 50000
-        assert program.number("sum") == THREADS * sum(range(50000))
-        slots = list(program.variables["slots"].cast("Q"))
+        assert program.variables["count"] == THREADS * 50000
+        assert program.variables["sum"] == THREADS * sum(range(50000))
+        slots = words(program, "slots", "Q")
         assert slots[:5] == [THREADS * 2, THREADS * 2, THREADS * 4, THREADS * 8, THREADS * 16]
         assert sum(slots) == THREADS * 50000
         ended = link.detach()
     assert (ended.stopped, ended.missed) == (0, 0)
     target.do("run 1000")
-    assert program.number("count") == THREADS * 50000
+    assert program.variables["count"] == THREADS * 50000
 
 
 def test_detaching_waits_for_threads_that_are_inside(target: Target, elf: bytes) -> None:
     program = order(elf)
     target.do("spin")
     for _ in range(20):
-        before = program.number("count")
-        link = attach_site(target.pid, "shop:order", program)
+        before = program.variables["count"]
+        link = attach_site(target.pid, "shop:order", program.programs["order"])
         deadline = time.monotonic() + 10
-        while program.number("count") < before + 1000 and time.monotonic() < deadline:
+        while program.variables["count"] < before + 1000 and time.monotonic() < deadline:
             time.sleep(0.001)
         link.detach()
-        counted = program.number("count")
+        counted = program.variables["count"]
         assert counted >= before + 1000
         time.sleep(0.002)
-        assert program.number("count") == counted
+        assert program.variables["count"] == counted
     target.do("rest")
 
 
 def test_programs_share_a_site(target: Target, elf: bytes) -> None:
     first, second = order(elf), order(elf)
-    with attach_site(target.pid, "shop:order", first):
+    with attach_site(target.pid, "shop:order", first.programs["order"]):
         target.do("run 10")
-        with attach_site(target.pid, "shop:order", second):
+        with attach_site(target.pid, "shop:order", second.programs["order"]):
             target.do("run 10")
         target.do("run 10")
-    assert (first.number("count"), second.number("count")) == (THREADS * 30, THREADS * 10)
+    assert (first.variables["count"], second.variables["count"]) == (THREADS * 30, THREADS * 10)
 
 
 def test_arguments_are_extended_as_their_types_say(target: Target, elf: bytes) -> None:
-    program = AttachedProgram.from_object(elf, "probe/all")
-    with attach_site(target.pid, "shop:all", program):
+    program = order(elf)
+    with attach_site(target.pid, "shop:all", program.programs["all"]):
         target.do("all")
-    seen = list(program.variables["seen"].cast("q"))
+    seen = words(program, "seen", "q")
     assert seen[:5] == [-1, -2, -3, 4, 5]
     assert seen[5] > 0
     assert seen[6:] == [1, 255, 8]
-    with attach_site(target.pid, "shop:none", program):
+    with attach_site(target.pid, "shop:none", program.programs["all"]):
         target.do("all")
-    assert list(program.variables["seen"].cast("q")) == [0] * 9
+    assert words(program, "seen", "q") == [0] * 9
 
 
 def test_a_child_begins_detached_and_listens_itself(target: Target, elf: bytes) -> None:
     program = order(elf)
-    with attach_site(target.pid, "shop:order", program):
+    with attach_site(target.pid, "shop:order", program.programs["order"]):
         target.do("fork")
-        assert program.number("count") == 0
+        assert program.variables["count"] == 0
         target.do("run 1")
-        assert program.number("count") == THREADS
+        assert program.variables["count"] == THREADS
 
 
 def test_a_killed_controller_leaves_the_target_detached(target: Target, elf: bytes, tmp_path: Path) -> None:
@@ -107,14 +114,16 @@ def test_a_killed_controller_leaves_the_target_detached(target: Target, elf: byt
     script = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from wbpf.bpf.user.attach import AttachedProgram, attach_site\n"
-        "program = AttachedProgram.from_object(Path(sys.argv[1]).read_bytes(), 'probe/order')\n"
-        "link = attach_site(int(sys.argv[2]), 'shop:order', program)\n"
-        "while program.number('count') < 1000: time.sleep(0.001)\n"
+        "from wbpf.bpf.user.attach import attach_site\n"
+        "from wbpf.bpf.user.objects import UserObject\n"
+        "orders = UserObject.open(sys.argv[1])\n"
+        "orders.load()\n"
+        "link = attach_site(int(sys.argv[2]), 'shop:order', orders.programs['order'])\n"
+        "while orders.variables['count'] < 1000: time.sleep(0.001)\n"
         "print('counting', flush=True)\n"
         "time.sleep(600)\n"
     )
-    with attach_site(target.pid, "shop:order", order(elf)):
+    with attach_site(target.pid, "shop:order", order(elf).programs["order"]):
         attached = float(target.do("measure"))
     arguments = [sys.executable, "-c", script, tmp_path / "order.bpf.o", str(target.pid)]
     controller = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
@@ -128,18 +137,18 @@ def test_a_killed_controller_leaves_the_target_detached(target: Target, elf: byt
     while float(target.do("measure")) > attached / 2:
         assert time.monotonic() < deadline, "the killed controller's program still runs"
     program = order(elf)
-    with attach_site(target.pid, "shop:order", program):
+    with attach_site(target.pid, "shop:order", program.programs["order"]):
         target.do("run 10")
-    assert program.number("count") == THREADS * 10
+    assert program.variables["count"] == THREADS * 10
 
 
 def test_what_can_not_be_attached_says_why(target: Target, elf: bytes) -> None:
     with pytest.raises(BpfError, match=r"no such site.*\n?.*readelf"):
-        attach_site(target.pid, "shop:nothing", order(elf))
+        attach_site(target.pid, "shop:nothing", order(elf).programs["order"])
     with pytest.raises(BpfError, match="no process listens"):
-        attach_site(1, "shop:order", order(elf))
-    with pytest.raises(BpfError, match=r"there is no program 'probe/other'.*probe/order"):
-        AttachedProgram.from_object(elf, "probe/other")
+        attach_site(1, "shop:order", order(elf).programs["order"])
+    with pytest.raises(BpfError, match=r"program 'other' is for 'uprobe'"):
+        attach_site(target.pid, "shop:order", order(elf).programs["other"])
 
 
 def request(target: Target, message: bytes, *fds: int) -> tuple[int, str]:
@@ -188,18 +197,15 @@ def test_hostile_requests_are_refused(target: Target, elf: bytes, tmp_path: Path
         os.close(fd)
     helper = site._PROGRAM.pack(site._MAGIC, 64, 0, 1, 0, 0, 0) + struct.pack("<i", 1 << 20) + bytes(64)
     assert request(target, good, sealed(helper))[1] == "it calls a helper that there is not in user space"
-    for sizes, why in [
-        ((8, 2, 8), "a map's sizes do not fit each other"),
-        ((8, 1 << 40, 1), "a map's sizes do not fit each other"),
-        ((0, 0, 0), "a map's sizes do not fit each other"),
-        ((1 << 30, 1, 8), "a memfd is shorter than it should be"),
-    ]:
-        one = site._PROGRAM.pack(site._MAGIC, 64, 0, 0, 1, 0, 0) + struct.pack("<QQQ", *sizes) + bytes(64)
-        assert request(target, good, sealed(one), sealed(bytes(8)))[1] == why
+    one = site._PROGRAM.pack(site._MAGIC, 64, 0, 0, 1, 0, 0) + bytes(64)
+    assert request(target, good, sealed(one), sealed(bytes(8192)))[1] == "a map can't be opened"
+    assert request(target, good, sealed(one), sealed(bytes(8), 0))[1].endswith("not sealed")
+    with (tmp_path / "map").open("w+b") as file:
+        assert request(target, good, sealed(one), file.fileno())[1].endswith("not sealed")
     program = order(elf)
-    with attach_site(target.pid, "shop:order", program):
+    with attach_site(target.pid, "shop:order", program.programs["order"]):
         target.do("run 5")
-    assert program.number("count") == THREADS * 5
+    assert program.variables["count"] == THREADS * 5
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root: another user is tried")
@@ -233,14 +239,24 @@ def test_notes_are_those_of_usdt_probes(sites_program: Path) -> None:
     assert found["shop:all"][3].startswith("Arguments: 8@$-1 8@$-2 8@$-3 8@$4 8@$5 8@%")
 
 
+def test_maps_are_shared(target: Target, elf: bytes) -> None:
+    program = order(elf)
+    with attach_site(target.pid, "shop:order", program.programs["keyed"]):
+        target.do("run 10")
+    counted = {
+        int.from_bytes(k, "little"): int.from_bytes(v, "little") for k, v in program.maps["numbers"].items()
+    }
+    assert counted == dict.fromkeys(range(10), THREADS)
+
+
 def test_a_second_process_is_another(start: Callable[[], Target], elf: bytes) -> None:
     one, other = start(), start()
     program = order(elf)
-    with attach_site(one.pid, "shop:order", program):
+    with attach_site(one.pid, "shop:order", program.programs["order"]):
         other.do("run 100")
-        assert program.number("count") == 0
+        assert program.variables["count"] == 0
         one.do("run 100")
-    assert program.number("count") == THREADS * 100
+    assert program.variables["count"] == THREADS * 100
 
 
 def test_the_kernel_sees_the_same_site(target: Target, elf: bytes, tmp_path: Path) -> None:
@@ -253,14 +269,14 @@ def test_the_kernel_sees_the_same_site(target: Target, elf: bytes, tmp_path: Pat
         probe.load()
         with probe.programs["on_work"].attach(f"{target.program}:shop:order@{target.pid}", cookie=5):
             target.do("run 10")
-            with attach_site(target.pid, "shop:order", program):
+            with attach_site(target.pid, "shop:order", program.programs["order"]):
                 target.do("run 10")
             target.do("run 10")
         target.do("run 10")
         assert probe.variables["calls"] == 3 * THREADS * 10
         assert probe.variables["sum"] == 3 * THREADS * sum(range(10))
         assert probe.variables["cookies"] == 5 * 3 * THREADS * 10
-    assert program.number("count") == THREADS * 10
+    assert program.variables["count"] == THREADS * 10
 
 
 @pytest.mark.parametrize("compiler", ["gcc -std=gnu11", "g++ -std=gnu++17 -x c++"])

@@ -10,6 +10,8 @@ from wbpf.bpf.kinds import ProgramType
 from wbpf.bpf.target import Kind, kind_of
 from wbpf.bpf.user.verifier import Context, Field
 
+#: Programs for probe sites, `SEC("probe/…")`: not of the kernel. They get a `struct wbpf_probe_context`.
+PROBE_SITE = 1 << 16
 _HEADROOM = 256  # XDP_PACKET_HEADROOM
 _XDP = Context(
     24,
@@ -26,6 +28,7 @@ _PLAIN: dict[int, int] = {
     ProgramType.TRACING: 12 * 8,
     ProgramType.PERF_EVENT: 512,
     ProgramType.SYSCALL: 4096,
+    PROBE_SITE: 9 * 8,
 }
 
 
@@ -45,6 +48,8 @@ _PROBES = ("k", "u")
 
 def program_type(section: str) -> int:
     """The kind of program that a section is for; 0 (unspecified) for those that user space does not have."""
+    if section.removeprefix("?").startswith("probe/"):
+        return PROBE_SITE
     kind = kind_of(section)
     if kind in _KINDS:
         return _KINDS[kind]

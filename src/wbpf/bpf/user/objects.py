@@ -60,6 +60,11 @@ class UserObjectProgram:
         return self.loaded
 
     @property
+    def maps(self) -> tuple[UserMap, ...]:
+        """All of its object, by their slots."""
+        return tuple(self._owner.maps.values())
+
+    @property
     def user_id(self) -> int:
         """What program arrays know it by."""
         return self.program.native.id()

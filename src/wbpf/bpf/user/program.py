@@ -75,10 +75,21 @@ class UserProgram:
     Args:
         proof: what the verifier found out about it.
         code: its machine code.
+        entry: where it begins in the code.
+        helpers: numbers of those that it calls, by slots.
     """
 
-    def __init__(self, native: _native.UserProgram, context: Context, proof: Proof, code: bytes) -> None:
-        self.native, self.context, self.proof, self.code = native, context, proof, code
+    def __init__(
+        self,
+        native: _native.UserProgram,
+        context: Context,
+        proof: Proof,
+        code: bytes,
+        entry: int,
+        helpers: tuple[int, ...],
+    ) -> None:
+        self.native, self.context, self.proof = native, context, proof
+        self.code, self.entry, self.helpers = code, entry, helpers
         #: that it uses, and keeps
         self.maps: tuple[LoadedMap, ...] = ()
 
@@ -151,7 +162,8 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
             [one.model.entries for one in maps],
             not proof.complete,
         )
-        loaded[name] = UserProgram(native, specs[name].context, proof, blob.code)
+        context, helpers = specs[name].context, tuple(slots.helpers)
+        loaded[name] = UserProgram(native, context, proof, blob.code, blob.entries[name], helpers)
         loaded[name].maps = maps
     return loaded
 

@@ -1,6 +1,5 @@
 """Attaching programs in user space to what happens in processes."""
 
-from wbpf.bpf.user.attach.program import PROBE_CONTEXT, AttachedProgram, Memory
-from wbpf.bpf.user.attach.site import Link, attach_site
+from wbpf.bpf.user.attach.site import Detached, Link, attach_site
 
-__all__ = ["PROBE_CONTEXT", "AttachedProgram", "Link", "Memory", "attach_site"]
+__all__ = ["Detached", "Link", "attach_site"]

@@ -12,14 +12,14 @@ from pathlib import Path
 from struct import Struct
 from types import TracebackType
 
-from wbpf.bpf.user.attach.program import AttachedProgram
+from wbpf.bpf.user.contexts import PROBE_SITE
+from wbpf.bpf.user.objects import UserObjectProgram
 from wbpf.envvars import DIR, HOST
 from wbpf.errors import AccessError, BpfError
 
 _MAGIC = 0x3148434154544157
 _REQUEST = Struct("<Q256s")
 _PROGRAM = Struct("<QQQIIII")
-_MAP = Struct("<QQQ")
 _REPLY = Struct("<iIQQ104s")
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _TIMEOUT_S = 10.0
@@ -45,14 +45,14 @@ class Link:
         sites: how many there are.
     """
 
-    def __init__(self, connection: socket.socket, program: AttachedProgram, sites: int) -> None:
-        self._connection, self.program, self.sites = connection, program, sites
+    def __init__(self, connection: socket.socket, sites: int) -> None:
+        self._connection, self.sites = connection, sites
 
     def detach(self) -> Detached:
         """When it returns, no thread of the process runs the program any more. Again does nothing.
 
         Raises:
-            BpfError: the process is gone; the variables have what it counted.
+            BpfError: the process is gone; the maps have what it counted.
         """
         if self._connection.fileno() < 0:
             return Detached(0, 0)
@@ -77,27 +77,31 @@ class Link:
             self.detach()
 
 
-def attach_site(pid: int, site: str, program: AttachedProgram, *, host_dir: Path | None = None) -> Link:
+def attach_site(pid: int, site: str, program: UserObjectProgram, *, host_dir: Path | None = None) -> Link:
     """Attach a program to probe sites of a running process.
 
     Args:
         pid: of a process that uses wbpf/probe.h and libwbpf, of the same user.
         site: `provider:name`.
-        program: what runs there.
+        program: of section `probe/…`, loaded; its maps are shared with the process.
         host_dir: where the process has its socket; `$WBPF_DIR/HOST`.
 
     Raises:
         AccessError: the process is another user's.
-        BpfError: it does not listen, has no such site, or refuses the program.
+        BpfError: it does not listen, has no such site, or refuses the program; or that is for something else.
     """
     what = f"can't attach to {site!r} of process {pid}"
     if len(site.encode()) > 255 or "\0" in site:
         raise BpfError(what, "its name is not that of a site", "it is PROVIDER:NAME")
+    if program.kind != PROBE_SITE:
+        raise BpfError(
+            what, f"program {program.name!r} is for {program.section!r}", 'it needs SEC("probe/…")'
+        )
     connection = _connect(pid, what, host_dir or DIR.read() / HOST.read())
     try:
         code = _sealed(program)
         try:
-            descriptors = [code, *(memory.fd for memory in program.memories)]
+            descriptors = [code, *(one.fd for one in program.maps)]
             socket.send_fds(connection, [_REQUEST.pack(_MAGIC, site.encode())], descriptors)
         finally:
             os.close(code)
@@ -113,7 +117,7 @@ def attach_site(pid: int, site: str, program: AttachedProgram, *, host_dir: Path
     except BaseException:
         connection.close()
         raise
-    return Link(connection, program, sites)
+    return Link(connection, sites)
 
 
 def _refusal(what: str, error: int, why: str) -> BpfError | AccessError:
@@ -144,14 +148,19 @@ def _connect(pid: int, what: str, folder: Path) -> socket.socket:
     return connection
 
 
-def _sealed(program: AttachedProgram) -> int:
+def _sealed(program: UserObjectProgram) -> int:
     """A memfd that its receiver can trust not to change."""
-    code, maps = program.blob.code, program.memories
+    loaded = program.program
     content = _PROGRAM.pack(
-        _MAGIC, len(code), program.entry, len(program.helpers), len(maps), program.checked, 0
+        _MAGIC,
+        len(loaded.code),
+        loaded.entry,
+        len(loaded.helpers),
+        len(program.maps),
+        not loaded.proof.complete,
+        0,
     )
-    content += b"".join(number.to_bytes(4, "little", signed=True) for number in program.helpers)
-    content += b"".join(_MAP.pack(memory.bytes, 1, memory.bytes) for memory in maps) + code
+    content += b"".join(number.to_bytes(4, "little", signed=True) for number in loaded.helpers) + loaded.code
     fd = os.memfd_create("wbpf-program", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(fd, content)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
