@@ -22,12 +22,12 @@ struct {
     __uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/* Asked before a folder is removed; `ret` is what the security modules before this one said. */
+/* Asked before a folder is removed, unless another security module has forbidden it already. */
 SEC("lsm/inode_rmdir")
-int BPF_PROG(on_rmdir, struct inode *parent, struct dentry *folder, int ret)
+int BPF_PROG(on_rmdir, struct inode *parent, struct dentry *folder)
 {
-    if (ret || wbpf_filtered())
-        return ret;
+    if (wbpf_filtered())
+        return 0;
     char name[MAX_NAME] = {};
     bpf_probe_read_kernel_str(name, sizeof name, BPF_CORE_READ(folder, d_name.name));
     bool denied = deny[0];
