@@ -6,8 +6,10 @@ Any other reason fails the test. The summary counts skips by the text before the
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Zig compares inodes: checkouts that share a cache read its libraries anew, each time they take turns.
+os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(Path(__file__).parents[1] / "build/zig"))
 
 Report = pytest.TestReport | pytest.CollectReport
 
