@@ -89,8 +89,6 @@ def test_lsm_without_bpf_among_the_security_modules(built: Built) -> None:
     done = run(built("lsm"))
     if done.returncode == 0:
         assert "bpf" in active.read_text().split(",")
-        pytest.skip(
-            "needs a kernel without BPF among its security modules: this one has it"
-        )
+        pytest.skip("needs a kernel without BPF among its security modules: this one has it")
     assert done.returncode == 1
     assert "program 'on_rmdir' of 'lsm' can't be loaded" in done.stderr
