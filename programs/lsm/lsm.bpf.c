@@ -45,7 +45,10 @@ int BPF_PROG(on_rmdir, struct inode *parent, struct dentry *folder)
     } else {
         __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
     }
-    return denied ? -EPERM : 0;
+    if (!denied)
+        return 0;
+    __asm__ volatile("" ::: "memory"); /* a constant, not a sum: newer kernels want to know its range */
+    return -EPERM;
 }
 
 char LICENSE[] SEC("license") = "GPL";
