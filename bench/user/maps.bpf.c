@@ -6,13 +6,13 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define MAP(name, kind, entries, flags, key_type)  \
-    struct {                                       \
-        __uint(type, BPF_MAP_TYPE_##kind);         \
-        __uint(max_entries, entries);              \
-        __uint(map_flags, flags);                  \
-        __type(key, key_type);                     \
-        __type(value, __u64);                      \
+#define MAP(name, kind, entries, flags, key_type)                                                            \
+    struct {                                                                                                 \
+        __uint(type, BPF_MAP_TYPE_##kind);                                                                   \
+        __uint(max_entries, entries);                                                                        \
+        __uint(map_flags, flags);                                                                            \
+        __type(key, key_type);                                                                               \
+        __type(value, __u64);                                                                                \
     } name SEC(".maps")
 
 struct prefix {
@@ -39,39 +39,39 @@ struct {
 
 __u64 sum;
 
-#define LOOKUP(map)                                            \
-    SEC("xdp") int map##_lookup(struct xdp_md *ctx)            \
-    {                                                          \
-        for (__u32 i = 0; i < ROUNDS; i++) {                   \
-            __u32 key = i * 7 & 1023;                          \
-            __u64 *value = bpf_map_lookup_elem(&map, &key);    \
-            if (value)                                         \
-                *value += i;                                   \
-        }                                                      \
-        return 0;                                              \
+#define LOOKUP(map)                                                                                          \
+    SEC("xdp") int map##_lookup(struct xdp_md *ctx)                                                          \
+    {                                                                                                        \
+        for (__u32 i = 0; i < ROUNDS; i++) {                                                                 \
+            __u32 key = i * 7 & 1023;                                                                        \
+            __u64 *value = bpf_map_lookup_elem(&map, &key);                                                  \
+            if (value)                                                                                       \
+                *value += i;                                                                                 \
+        }                                                                                                    \
+        return 0;                                                                                            \
     }
 
-#define UPDATE(map)                                            \
-    SEC("xdp") int map##_update(struct xdp_md *ctx)            \
-    {                                                          \
-        for (__u64 i = 0; i < ROUNDS; i++) {                   \
-            __u32 key = i * 7 & 1023;                          \
-            __u64 value = i;                                   \
-            bpf_map_update_elem(&map, &key, &value, BPF_ANY);  \
-        }                                                      \
-        return 0;                                              \
+#define UPDATE(map)                                                                                          \
+    SEC("xdp") int map##_update(struct xdp_md *ctx)                                                          \
+    {                                                                                                        \
+        for (__u64 i = 0; i < ROUNDS; i++) {                                                                 \
+            __u32 key = i * 7 & 1023;                                                                        \
+            __u64 value = i;                                                                                 \
+            bpf_map_update_elem(&map, &key, &value, BPF_ANY);                                                \
+        }                                                                                                    \
+        return 0;                                                                                            \
     }
 
-#define DELETE(map)                                            \
-    SEC("xdp") int map##_delete(struct xdp_md *ctx)            \
-    {                                                          \
-        for (__u64 i = 0; i < ROUNDS; i++) {                   \
-            __u32 key = i * 7 & 1023;                          \
-            __u64 value = i;                                   \
-            bpf_map_delete_elem(&map, &key);                   \
-            bpf_map_update_elem(&map, &key, &value, BPF_ANY);  \
-        }                                                      \
-        return 0;                                              \
+#define DELETE(map)                                                                                          \
+    SEC("xdp") int map##_delete(struct xdp_md *ctx)                                                          \
+    {                                                                                                        \
+        for (__u64 i = 0; i < ROUNDS; i++) {                                                                 \
+            __u32 key = i * 7 & 1023;                                                                        \
+            __u64 value = i;                                                                                 \
+            bpf_map_delete_elem(&map, &key);                                                                 \
+            bpf_map_update_elem(&map, &key, &value, BPF_ANY);                                                \
+        }                                                                                                    \
+        return 0;                                                                                            \
     }
 
 LOOKUP(hash)
