@@ -17,5 +17,6 @@ def load_unproved(code: bytes, context: Context) -> UserProgram:
     """Load a program with all checks."""
     insns, slots, proof = decode(code), Slots(), Proof()
     blob = compile_blob({"program": translate("program", analyse(insns), slots, proof)}, len(insns))
-    native = _native.UserProgram(blob.code, blob.entries["program"], slots.helpers, [], [], [], True)
-    return UserProgram(native, context, proof, blob.code)
+    entry = blob.entries["program"]
+    native = _native.UserProgram(blob.code, entry, slots.helpers, [], [], [], True)
+    return UserProgram(native, context, proof, blob.code, entry, tuple(slots.helpers))
