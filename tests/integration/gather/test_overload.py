@@ -223,8 +223,10 @@ def check_overload(start: Start, store: Path, fault: Fault, seconds: float, fair
 FAULTS = [nothing, a_slow_agent, no_coordinator, a_full_disk]
 
 
-# Not without a coordinator: shares settle only some time after it is back.
-@pytest.mark.parametrize("fault", [nothing, a_slow_agent, a_full_disk])
+# Shares settle only some time after a fault is over: what they come to then is for the long version.
+@pytest.mark.parametrize(
+    "fault", [nothing, *(pytest.param(one, marks=pytest.mark.slow) for one in FAULTS[1:])]
+)
 def test_an_overload_keeps_whole_traces_and_fair_shares(start: Start, small_disk: Path, fault: Fault) -> None:
     check_overload(start, small_disk / "traces.db", fault, 3, 0.34)
 
