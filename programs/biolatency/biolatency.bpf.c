@@ -1,5 +1,6 @@
 #include <wbpf/vmlinux.h>
 #include <wbpf/filter.bpf.h>
+#include <wbpf/histogram.bpf.h>
 
 #define SLOTS 26
 
@@ -20,17 +21,6 @@ struct {
     __type(key, struct request *);
     __type(value, u64);
 } started SEC(".maps");
-
-static __always_inline u32 log2(u64 value)
-{
-    u32 result = 0;
-    for (int shift = 32; shift; shift >>= 1)
-        if (value >> shift) {
-            value >>= shift;
-            result += shift;
-        }
-    return result;
-}
 
 static __always_inline int begin(struct request *request)
 {
@@ -61,10 +51,7 @@ int BPF_PROG(on_complete, struct request *request, int error, unsigned int bytes
         return 0;
     u64 took = bpf_ktime_get_ns() - *since;
     bpf_map_delete_elem(&started, &request);
-    u32 slot = log2(took / 1000);
-    if (slot >= SLOTS)
-        slot = SLOTS - 1;
-    __atomic_fetch_add(&requests.us[slot], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&requests.us[wbpf_log2_slot(took / 1000, SLOTS)], 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&requests.count, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&requests.total, took, __ATOMIC_RELAXED);
     return 0;

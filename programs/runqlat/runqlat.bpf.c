@@ -1,5 +1,6 @@
 #include <wbpf/vmlinux.h>
 #include <wbpf/filter.bpf.h>
+#include <wbpf/histogram.bpf.h>
 
 #define SLOTS 26
 
@@ -29,17 +30,6 @@ static __always_inline int begin(struct task_struct *task)
     return 0;
 }
 
-static __always_inline u32 log2(u64 value)
-{
-    u32 result = 0;
-    for (int shift = 32; shift; shift >>= 1)
-        if (value >> shift) {
-            value >>= shift;
-            result += shift;
-        }
-    return result;
-}
-
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_wakeup, struct task_struct *task)
 {
@@ -63,10 +53,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
         return 0;
     u64 waited = bpf_ktime_get_ns() - *since;
     bpf_map_delete_elem(&waiting, &pid);
-    u32 slot = log2(waited / 1000);
-    if (slot >= SLOTS)
-        slot = SLOTS - 1;
-    __atomic_fetch_add(&waits.us[slot], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&waits.us[wbpf_log2_slot(waited / 1000, SLOTS)], 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&waits.count, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&waits.total, waited, __ATOMIC_RELAXED);
     return 0;

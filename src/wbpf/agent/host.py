@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import stat
@@ -13,8 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from wbpf.errors import AccessError, ConfigError
+from wbpf.errors import AccessError
 from wbpf.recorder import Doorbell
+from wbpf.wire.lock import take_lock
 
 BELL_S = 1.0
 
@@ -40,30 +40,14 @@ class HostFolder:
                     "everybody may write to it: nothing in it can be trusted",
                     f"chmod o-w {folder}, or set WBPF_DIR",
                 )
-        self._lock = self._take()
+        self._lock = take_lock(
+            self.path / "agent.lock",
+            0o660,
+            taken=f"an agent for host {self.path.name!r} is running already",
+            else_use="run as the user of the applications",
+            other="choose another --host or WBPF_DIR",
+        )
         self.incarnation, self.started_unix_ns = self._incarnation()
-
-    def _take(self) -> int:
-        path = self.path / "agent.lock"
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-        except OSError as error:
-            raise AccessError(
-                f"{path} can't be opened", error.strerror or str(error), "run as the user of the applications"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.read(lock, 32).decode(errors="replace").strip()
-            os.close(lock)
-            raise ConfigError(
-                f"an agent for host {self.path.name!r} is running already",
-                f"process {owner or 'unknown'} holds {path}",
-                "stop it, or choose another --host or WBPF_DIR",
-            ) from error
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-        return lock
 
     def _incarnation(self) -> tuple[int, int]:
         """The host's incarnation, made if no application has yet, and when that was."""

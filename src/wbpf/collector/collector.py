@@ -14,7 +14,6 @@ import grpc.aio
 
 from wbpf.collector.committing import Committing
 from wbpf.collector.intake import Arrived, Intake, take_conclusion, take_needs
-from wbpf.collector.lock import lock_store
 from wbpf.collector.spec import CollectorSpec
 from wbpf.errors import AccessError, StoreError, WbpfError
 from wbpf.store import Store
@@ -22,6 +21,7 @@ from wbpf.wire import COLLECTION, Daemon, Meter, handlers, serve
 from wbpf.wire import gather_pb2 as pb
 from wbpf.wire import status_pb2 as st
 from wbpf.wire.channel import may_speak_for, peer_names
+from wbpf.wire.lock import take_lock
 from wbpf.wire.validate import Malformed, clip
 
 LOG = logging.getLogger("wbpf.collector")
@@ -82,7 +82,14 @@ class Collector(Daemon):
                 error.strerror or str(error),
                 "name another --store",
             ) from error
-        self._lock = lock_store(self.spec.store)
+        store = self.spec.store
+        self._lock = take_lock(
+            store.with_name(f"{store.name}.lock"),
+            0o600,
+            taken=f"another collector writes to {store}",
+            else_use="name another --store",
+            other="name another --store",
+        )
         self._committing = Committing(Store.open(self.spec.store), self.spec.waiting_bytes)
         await self._server.start()
         self.work(self._committing.run())
