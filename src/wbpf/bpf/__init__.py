@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wbpf.bpf.ringbuf import Ring as Ring
     from wbpf.bpf.ringbuf import Rings as Rings
     from wbpf.bpf.ringbuf import UserRing as UserRing
+    from wbpf.bpf.user.objects import UserObject as UserObject
     from wbpf.bpf.variables import Variable as Variable
     from wbpf.bpf.variables import Variables as Variables
 
@@ -33,6 +34,7 @@ _HOMES = {
     "TestRun": "program",
     "Ring": "ringbuf",
     "Rings": "ringbuf",
+    "UserObject": "user.objects",
     "UserRing": "ringbuf",
     "Variable": "variables",
     "Variables": "variables",
@@ -58,6 +60,7 @@ __all__ = [
     "Ring",
     "Rings",
     "TestRun",
+    "UserObject",
     "UserRing",
     "Variable",
     "Variables",

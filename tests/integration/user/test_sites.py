@@ -18,10 +18,11 @@ import pytest
 from tests.integration.bpf.conftest import FLAGS
 from tests.integration.user.conftest import C_ROOT, Target
 from wbpf.bpf import Object, features
-from wbpf.bpf.user.attach import attach_site, site
+from wbpf.bpf.user.attach import MODULES, Traced, attach_site, site
+from wbpf.bpf.user.maps import UserMap
 from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
-from wbpf.errors import BpfError
+from wbpf.errors import BpfError, ConfigError
 
 THREADS = 4
 ROOT = Path(__file__).parents[3]
@@ -58,6 +59,33 @@ def test_every_call_is_counted_while_attached_and_none_else(target: Target, elf:
     assert (ended.stopped, ended.missed) == (0, 0)
     target.do("run 1000")
     assert program.variables["count"] == THREADS * 50000
+
+
+def test_an_object_for_a_process_attaches_to_it_until_it_is_closed(target: Target, elf: bytes) -> None:
+    with UserObject(elf, "order", traced=Traced.of(target.pid)) as orders:
+        orders.load()
+        orders.programs["order"].attach("shop:order")
+        target.do("run 10")
+        assert orders.variables["count"] == THREADS * 10
+        with pytest.raises(ConfigError, match="no PROVIDER:NAME"):
+            orders.programs["order"].attach()
+        with orders.programs["all"].attach("shop:all") as link:
+            assert not link.detach().stopped
+        slots = orders.maps[".bss"]
+        kept = UserMap.open(slots.fileno())
+    before = kept[bytes(4)]
+    target.do("run 10")
+    assert kept[bytes(4)] == before
+
+
+def test_what_user_space_has_no_place_for_is_named(elf: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with UserObject(elf, "order") as orders:
+        orders.load()
+        with pytest.raises(ConfigError, match="one of a process"):
+            orders.programs["order"].attach("shop:order")
+        monkeypatch.delitem(MODULES, "uprobe", raising=False)
+        with pytest.raises(BpfError, match="no place for programs of section 'uprobe'"):
+            orders.programs["other"].attach()
 
 
 def test_detaching_waits_for_threads_that_are_inside(target: Target, elf: bytes) -> None:

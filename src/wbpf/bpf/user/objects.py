@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from wbpf.bpf.btf import Btf, Kind
 from wbpf.bpf.btf.types import Array, Composite, Float, Int, Pointer, Section, Variable
@@ -22,6 +23,9 @@ from wbpf.bpf.user.program import LoadedMap, ProgramSpec, UserProgram, load_prog
 from wbpf.bpf.user.verifier import MapModel
 from wbpf.bpf.variables import Variables
 from wbpf.errors import BpfError
+
+if TYPE_CHECKING:
+    from wbpf.bpf.user.attach import Traced, UserLink
 
 _OF_MAPS = {MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS}
 
@@ -69,6 +73,22 @@ class UserObjectProgram:
         """What program arrays know it by."""
         return self.program.native.id()
 
+    def attach(self, target: str | None = None, *, cookie: int = 0) -> UserLink:
+        """Attach it, until the link is detached or the object is closed.
+
+        Args:
+            target: as docs/user-backend.md has it; None for what its section names.
+            cookie: that the program reads by bpf_get_attach_cookie(), where its kind has them.
+
+        Raises:
+            ConfigError: the text is no target for this kind of program.
+            BpfError: there is no such place; nothing is attached then.
+            AccessError: a process is another user's.
+        """
+        from wbpf.bpf.user.attach import attach
+
+        return self._owner.hold(attach(self, target, cookie, self._owner.traced))
+
     def test_run(self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0) -> TestRun:
         """Run it now, without attaching it.
 
@@ -100,13 +120,24 @@ class UserObject:
         name: for messages.
         types: what CO-RE relocations are resolved against; None for the kernel's.
         checks: check what can't be proved to be safe while programs run; else they are refused.
+        traced: the process whose sites, functions and system calls programs are attached to.
 
     Raises:
         FormatError: it is no eBPF object, or is cut short.
     """
 
-    def __init__(self, elf: bytes, name: str, types: Btf | None = None, *, checks: bool = False) -> None:
+    def __init__(
+        self,
+        elf: bytes,
+        name: str,
+        types: Btf | None = None,
+        *,
+        checks: bool = False,
+        traced: Traced | None = None,
+    ) -> None:
         self.name, self.loaded, self._types, self._checks = name, False, types, checks
+        self.traced = traced
+        self._links = ExitStack()
         self.file = ObjectFile.parse(elf)
         programs = {one.name: UserObjectProgram(self, one) for one in self.file.programs}
         self.programs = Named("program", name, programs)
@@ -115,10 +146,17 @@ class UserObject:
         self.variables = Variables(self._sections, name)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], types: Btf | None = None, *, checks: bool = False) -> Self:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        types: Btf | None = None,
+        *,
+        checks: bool = False,
+        traced: Traced | None = None,
+    ) -> Self:
         """Read an object file. Raises: as the class; BpfError: it can't be read."""
         try:
-            return cls(Path(path).read_bytes(), Path(path).stem, types, checks=checks)
+            return cls(Path(path).read_bytes(), Path(path).stem, types, checks=checks, traced=traced)
         except OSError as error:
             what = f"eBPF object {os.fspath(path)!r} can't be opened"
             raise BpfError(what, error.strerror or str(error)) from error
@@ -173,8 +211,13 @@ class UserObject:
         if self.loaded:
             raise BpfError(what, f"object {self.name!r} is loaded", "do it before load()")
 
+    def hold(self, link: UserLink) -> UserLink:
+        """Detach a link with this object at the latest."""
+        return self._links.enter_context(link)
+
     def close(self) -> None:
-        """Let go of it."""
+        """Detach its programs and let go of it."""
+        self._links.close()
         for program in self.programs.values():
             program.loaded = None
         for one in self.maps.values():

@@ -7,15 +7,19 @@ import errno
 import fcntl
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+from wbpf.bpf.user.attach.link import Detached
 from wbpf.bpf.user.contexts import PROBE_SITE
-from wbpf.bpf.user.objects import UserObjectProgram
 from wbpf.envvars import DIR, HOST
-from wbpf.errors import AccessError, BpfError
+from wbpf.errors import AccessError, BpfError, ConfigError
+
+if TYPE_CHECKING:
+    from wbpf.bpf.user.attach.traced import Traced
+    from wbpf.bpf.user.objects import UserObjectProgram
 
 _MAGIC = 0x3148434154544157
 _REQUEST = Struct("<Q256s")
@@ -23,19 +27,6 @@ _PROGRAM = Struct("<QQQIIII")
 _REPLY = Struct("<iIQQ104s")
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Detached:
-    """What a link says when it ends.
-
-    Args:
-        stopped: runs that a check ended.
-        missed: in that process until now: sites met while a program ran in the same thread.
-    """
-
-    stopped: int
-    missed: int
 
 
 class Link:
@@ -75,6 +66,24 @@ class Link:
     ) -> None:
         with contextlib.suppress(BpfError):
             self.detach()
+
+
+def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: Traced | None) -> Link:
+    """To the sites that the section `probe/PROVIDER:NAME` names, or a target `PROVIDER:NAME`.
+
+    Raises:
+        ConfigError: no site or no process is named.
+        BpfError, AccessError: as `attach_site`.
+    """
+    what = f"program {program.name!r} can't be attached"
+    site = target or program.section.partition("/")[2]
+    if ":" not in site:
+        raise ConfigError(what, f"{site!r} is no PROVIDER:NAME", "give a target such as shop:order")
+    if traced is None:
+        raise ConfigError(what, "a probe site is one of a process", "give the process: --pid PID")
+    if cookie:
+        raise ConfigError(what, "probe sites have no cookies")
+    return attach_site(traced.pid, site, program)
 
 
 def attach_site(pid: int, site: str, program: UserObjectProgram, *, host_dir: Path | None = None) -> Link:
