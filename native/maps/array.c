@@ -10,6 +10,13 @@ static int validate(const wbpf_user_map_spec *spec)
     return spec->value_bytes > 1 << 30 ? -E2BIG : 0;
 }
 
+/* Of devices and sockets a number, or that and a program's; of processors the length of their queue. */
+static int validate_targets(const wbpf_user_map_spec *spec)
+{
+    bool sized = spec->value_bytes == 4 || (spec->value_bytes == 8 && spec->kind != BPF_MAP_TYPE_XSKMAP);
+    return spec->key_bytes == 4 && sized && spec->entries ? 0 : -EINVAL;
+}
+
 static size_t lay_out(wbpf_user_map *map)
 {
     map->stride = round_up((size_t)map->spec.value_bytes, (size_t)8);
@@ -95,6 +102,15 @@ static int erase_number(wbpf_user_map *map, const void *key)
     return __atomic_exchange_n(number, 0, __ATOMIC_ACQ_REL) ? 0 : -ENOENT;
 }
 
+static int erase_target(wbpf_user_map *map, const void *key)
+{
+    uint64_t *target = find(map, key, 0);
+    if (!target)
+        return -EINVAL;
+    publish(target, 0);
+    return 0;
+}
+
 static int update_number(wbpf_user_map *map, const void *key, const void *value, uint64_t flags, bool all)
 {
     return flags ? -EINVAL : update(map, key, value, flags, all);
@@ -129,3 +145,9 @@ const struct map_kind map_prog_array = {.validate = validate,
                                         .update = update_number,
                                         .erase = erase_number,
                                         .next_key = next_key};
+const struct map_kind map_targets = {.validate = validate_targets,
+                                     .lay_out = lay_out,
+                                     .read = read_number,
+                                     .update = update,
+                                     .erase = erase_target,
+                                     .next_key = next_key};

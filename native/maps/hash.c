@@ -61,6 +61,12 @@ static int validate_of_maps(const wbpf_user_map_spec *spec)
     return spec->value_bytes == 4 ? validate(spec) : -EINVAL;
 }
 
+static int validate_devices(const wbpf_user_map_spec *spec)
+{
+    bool sized = spec->value_bytes == 4 || spec->value_bytes == 8;
+    return spec->key_bytes == 4 && sized ? validate(spec) : -EINVAL;
+}
+
 static int validate_trie(const wbpf_user_map_spec *spec)
 {
     bool sized = spec->key_bytes >= 5 && spec->key_bytes <= 260;
@@ -535,4 +541,5 @@ const struct map_kind map_lru_hash = {.validate = validate, HASH, .for_each = fo
 const struct map_kind map_percpu_lru_hash = {
     .validate = validate, HASH, .for_each = for_each, .per_cpu = true};
 const struct map_kind map_hash_of_maps = {.validate = validate_of_maps, HASH, .of_maps = true};
+const struct map_kind map_devices_hash = {.validate = validate_devices, HASH};
 const struct map_kind map_lpm_trie = {.validate = validate_trie, HASH};

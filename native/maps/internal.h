@@ -83,7 +83,7 @@ struct map_kind {
 
 extern const struct map_kind map_array, map_prog_array, map_percpu_array, map_array_of_maps, map_hash,
     map_percpu_hash, map_lru_hash, map_percpu_lru_hash, map_hash_of_maps, map_lpm_trie, map_queue, map_stack,
-    map_bloom, map_ring, map_perf;
+    map_bloom, map_ring, map_perf, map_targets, map_devices_hash;
 
 /* -EBUSY: this thread was interrupted while it holds a lock, or the holder does not go on. */
 int map_lock(wbpf_user_map *map);

@@ -89,8 +89,9 @@ void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes);
 /* What was reserved; flags: BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP. */
 void wbpf_shared_ring_submit(void *record, uint64_t flags, bool discard);
 int wbpf_shared_ring_output(wbpf_user_map *map, const void *data, uint64_t bytes, uint64_t flags);
-/* bpf_perf_event_output: all processors' records go through one ring. */
-int wbpf_shared_ring_emit(wbpf_user_map *map, uint64_t flags, const void *data, uint64_t bytes);
+/* bpf_perf_event_output: all processors' records go through one ring. `more` is put behind the data. */
+int wbpf_shared_ring_emit(wbpf_user_map *map, uint64_t flags, const void *data, uint64_t bytes,
+                          const void *more, uint64_t more_bytes);
 /* Of a perf event array, which is read from now on: records for which there was no room. */
 uint64_t wbpf_shared_ring_lost(wbpf_user_map *map);
 /* enum BPF_RB_AVAIL_DATA… */

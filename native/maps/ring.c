@@ -125,19 +125,28 @@ void wbpf_shared_ring_submit(void *data, uint64_t flags, bool discard)
         syscall(SYS_futex, &header->rings, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
-int wbpf_shared_ring_output(wbpf_user_map *map, const void *data, uint64_t bytes, uint64_t flags)
+static int output(wbpf_user_map *map, const void *data, uint64_t bytes, const void *more, uint64_t more_bytes,
+                  uint64_t flags)
 {
-    if (flags & ~(uint64_t)(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP))
-        return -EINVAL;
-    void *record = wbpf_shared_ring_reserve(map, bytes);
+    uint8_t *record = wbpf_shared_ring_reserve(map, bytes + more_bytes);
     if (!record)
         return -EAGAIN;
     memcpy(record, data, bytes);
+    if (more_bytes)
+        memcpy(record + bytes, more, more_bytes);
     wbpf_shared_ring_submit(record, flags, false);
     return 0;
 }
 
-int wbpf_shared_ring_emit(wbpf_user_map *map, uint64_t flags, const void *data, uint64_t bytes)
+int wbpf_shared_ring_output(wbpf_user_map *map, const void *data, uint64_t bytes, uint64_t flags)
+{
+    if (flags & ~(uint64_t)(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP))
+        return -EINVAL;
+    return output(map, data, bytes, NULL, 0, flags);
+}
+
+int wbpf_shared_ring_emit(wbpf_user_map *map, uint64_t flags, const void *data, uint64_t bytes,
+                          const void *more, uint64_t more_bytes)
 {
     uint64_t cpu = flags & BPF_F_INDEX_MASK;
     if (flags & ~BPF_F_INDEX_MASK)
@@ -146,7 +155,7 @@ int wbpf_shared_ring_emit(wbpf_user_map *map, uint64_t flags, const void *data, 
         return -E2BIG;
     if (!load_word(&map->header->is_read))
         return -ENOENT;
-    int error = wbpf_shared_ring_output(map, data, bytes, 0);
+    int error = output(map, data, bytes, more, more_bytes, 0);
     if (error)
         __atomic_fetch_add(&map->header->lost, 1, __ATOMIC_RELAXED);
     return error ? -ENOSPC : 0;

@@ -19,7 +19,7 @@ class UserProgram
   public:
     UserProgram(nb::bytes code, size_t entry, const std::vector<int32_t> &helpers,
                 const std::vector<uint64_t> &maps, const std::vector<uint64_t> &values,
-                const std::vector<uint64_t> &entries, bool checked)
+                const std::vector<uint64_t> &entries, bool checked, uint32_t kind)
     {
         std::vector<wbpf_helper> functions;
         for (int32_t number : helpers) {
@@ -40,6 +40,7 @@ class UserProgram
         spec.entries = entries.data();
         spec.map_count = static_cast<uint32_t>(maps.size());
         spec.checked = checked;
+        spec.kind = kind;
         int error = wbpf_user_program_create(&spec, &program_);
         if (error)
             raise_error("BpfError", "the program can't be loaded", std::strerror(-error), "");
@@ -107,8 +108,8 @@ void bind_user(nb::module_ &m)
 {
     nb::class_<UserProgram>(m, "UserProgram")
         .def(nb::init<nb::bytes, size_t, const std::vector<int32_t> &, const std::vector<uint64_t> &,
-                      const std::vector<uint64_t> &, const std::vector<uint64_t> &, bool>(),
-             "code"_a, "entry"_a, "helpers"_a, "maps"_a, "values"_a, "entries"_a, "checked"_a)
+                      const std::vector<uint64_t> &, const std::vector<uint64_t> &, bool, uint32_t>(),
+             "code"_a, "entry"_a, "helpers"_a, "maps"_a, "values"_a, "entries"_a, "checked"_a, "kind"_a = 0)
         .def("id", &UserProgram::id)
         .def("run", &UserProgram::run, "context"_a.none(), "fuel"_a,
              nb::sig("def run(self, context: bytearray | memoryview | None, fuel: int) -> tuple[int, int, "

@@ -57,6 +57,7 @@ struct wbpf_env {
     const wbpf_region *regions;
     uint32_t region_count;
     uint32_t tail_calls;
+    uint32_t kind; /* of the context */
     enum wbpf_stop stopped;
     uint64_t stopped_at;
     uint64_t stopped_address;

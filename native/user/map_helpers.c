@@ -1,6 +1,7 @@
 /* Helpers that work on maps, on memory that may not be there, and with functions of the program. */
 #include "maps/maps.h"
 #include "user/helpers.h"
+#include "user/packets.h"
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stdio.h>
@@ -56,7 +57,7 @@ HELPER(map_peek_elem)
 
 HELPER(perf_event_output)
 {
-    return ANSWER(wbpf_shared_ring_emit(MAP(r2), r3, MEMORY(r4), r5));
+    return ANSWER(wbpf_shared_ring_emit(MAP(r2), r3, MEMORY(r4), r5, NULL, 0));
 }
 
 HELPER(ringbuf_output)
@@ -268,5 +269,5 @@ wbpf_helper wbpf_user_map_helper(int32_t number)
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].number == number)
             return table[i].function;
-    return NULL;
+    return wbpf_user_packet_helper(number);
 }

@@ -28,7 +28,7 @@ struct wbpf_user_program {
     uint64_t *maps, *values, *entries;
     bool checked;
     bool leaves; /* it calls others by bpf_tail_call, which may be checked */
-    uint32_t id;
+    uint32_t id, kind;
 };
 
 /* By the low bits of their ids, for tail calls. */
@@ -70,6 +70,7 @@ int wbpf_user_program_create(const wbpf_user_spec *spec, wbpf_user_program **out
         return -ENOMEM;
     program->bytes = spec->bytes;
     program->checked = spec->checked;
+    program->kind = spec->kind;
     program->helpers = copy(spec->helpers, spec->helper_count, sizeof *spec->helpers);
     program->maps = copy(spec->maps, spec->map_count, sizeof *spec->maps);
     program->values = copy(spec->values, spec->map_count, sizeof *spec->values);
@@ -176,7 +177,7 @@ static const wbpf_user_program *tail_target(struct wbpf_env *env, uint64_t map, 
         return NULL;
     *error = -ENOENT;
     const wbpf_user_program *program = __atomic_load_n(&programs[id % PROGRAMS_MOST], __ATOMIC_ACQUIRE);
-    if (!program || program->id != id)
+    if (!program || program->id != id || program->kind != env->kind)
         return NULL;
     env->tail_calls++;
     return program;
@@ -231,6 +232,7 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->regions = run->regions;
     env->region_count = run->region_count;
     env->tail_calls = 0;
+    env->kind = program->kind;
     env->stopped = WBPF_STOP_NONE;
     enter(program, env);
 }

@@ -16,7 +16,8 @@ typedef struct wbpf_user_spec {
     const wbpf_helper *helpers;
     const uint64_t *maps, *values, *entries;
     uint32_t helper_count, map_count;
-    bool checked; /* parts of it are not proved: it gets a clean stack at every run */
+    bool checked;  /* parts of it are not proved: it gets a clean stack at every run */
+    uint32_t kind; /* of its context: it goes on by tail calls with its like alone */
 } wbpf_user_spec;
 
 typedef struct wbpf_user_run {

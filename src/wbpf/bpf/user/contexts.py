@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from dataclasses import dataclass
 
 from wbpf.bpf.kinds import ProgramType
 from wbpf.bpf.target import Kind, kind_of
-from wbpf.bpf.user.verifier import Context, Field
+from wbpf.bpf.user.packets import CONTEXTS, PacketRun
+from wbpf.bpf.user.verifier import Context
 
 #: Programs for probe sites, `SEC("probe/…")`: not of the kernel. They get a `struct wbpf_probe_context`.
 PROBE_SITE = 1 << 16
-_HEADROOM = 256  # XDP_PACKET_HEADROOM
-_XDP = Context(
-    24,
-    {0: (4, Field.PACKET), 4: (4, Field.PACKET_END)},
-    writable=frozenset(),
-    places={0: 24, 4: 32},
-)
 #: Sizes of contexts that are memory of numbers: the largest that a program of this kind may read.
 _PLAIN: dict[int, int] = {
     ProgramType.KPROBE: 512,
@@ -59,42 +51,41 @@ def program_type(section: str) -> int:
 
 
 @dataclass(frozen=True)
-class Run:
-    """The context of one run, and how to get back what the program made of it.
+class PlainRun:
+    """The context of one run of a program that gets no packet.
 
     Args:
         memory: what r1 points to.
-        packet: that it refers to, with the room before it; None if it has none.
     """
 
     memory: bytearray
-    packet: ctypes.Array[ctypes.c_char] | None = None
+    data = b""
+
+    @property
+    def context(self) -> bytes:
+        """As the program left it."""
+        return bytes(self.memory)
+
+
+Run = PlainRun | PacketRun
 
 
 def context_of(kind: int) -> Context | None:
     """What the verifier is told; None: programs of this kind can't run in user space."""
-    if kind == ProgramType.XDP:
-        return _XDP
+    if kind in CONTEXTS:
+        return CONTEXTS[ProgramType(kind)]
     size = _PLAIN.get(kind)
     if size is None:
         return None
-    return Context(size, writable=None if kind == ProgramType.SYSCALL else frozenset())
+    return Context(size, writable=None if kind == ProgramType.SYSCALL else frozenset(), kind=kind)
 
 
 def prepare(kind: int, data: bytes, context: bytes) -> Run:
-    """The context for a run: of XDP programs `data` is the packet, else `context` is it."""
-    if kind != ProgramType.XDP:
-        return Run(bytearray(context.ljust(_PLAIN[kind], b"\0")))
-    packet = ctypes.create_string_buffer(_HEADROOM + len(data))
-    ctypes.memmove(ctypes.addressof(packet) + _HEADROOM, data, len(data))
-    begin = ctypes.addressof(packet) + _HEADROOM
-    given = context.ljust(24, b"\0")[:24]
-    return Run(bytearray(given + struct.pack("<QQ", begin, begin + len(data))), packet)
+    """The context for a run: of programs for packets `data` is the packet, else `context` is it.
 
-
-def packet_after(run: Run) -> bytes:
-    """The packet as the program left it."""
-    if run.packet is None:
-        return b""
-    begin, end = struct.unpack_from("<QQ", run.memory, 24)
-    return ctypes.string_at(begin, end - begin)
+    Raises:
+        BpfError: it is no whole packet.
+    """
+    if kind in CONTEXTS:
+        return PacketRun(kind, data, context)
+    return PlainRun(bytearray(context.ljust(_PLAIN[kind], b"\0")))

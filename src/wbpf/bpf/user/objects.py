@@ -16,7 +16,7 @@ from wbpf.bpf.kinds import MapType, ProgramType, name_of
 from wbpf.bpf.object_file import MapDefinition, ObjectFile, ProgramDefinition
 from wbpf.bpf.program import TestRun
 from wbpf.bpf.target import kind_of
-from wbpf.bpf.user.contexts import context_of, packet_after, prepare, program_type
+from wbpf.bpf.user.contexts import context_of, prepare, program_type
 from wbpf.bpf.user.linking import Linker
 from wbpf.bpf.user.maps import NO_LOCK, UserMap
 from wbpf.bpf.user.program import LoadedMap, ProgramSpec, UserProgram, load_programs
@@ -106,10 +106,9 @@ class UserObjectProgram:
             _, _, total_ns = self.program.native.repeat(run.memory, 1 << 32, repeat - 1)
             duration_ns = total_ns // (repeat - 1)
         result = self.program.run(run.memory).value & 0xFFFFFFFF
-        writes = self.kind == ProgramType.SYSCALL
-        return TestRun(
-            result, packet_after(run), bytes(run.memory[: len(context)]) if writes else b"", duration_ns
-        )
+        writes = self.kind in (ProgramType.SYSCALL, ProgramType.SOCKET_FILTER, ProgramType.SCHED_CLS)
+        context_after = run.context[: len(context)] if writes else b""
+        return TestRun(result, run.data, context_after, duration_ns)
 
 
 class UserObject:

@@ -109,10 +109,9 @@ class UserProgram:
             BpfError: it was stopped.
         """
         size = len(context) if context is not None else 0
-        if size < self.context.bytes:
-            raise BpfError(
-                "the program can't be run", f"its context has {size} bytes, not {self.context.bytes}"
-            )
+        least = self.context.run_bytes or self.context.bytes
+        if size < least:
+            raise BpfError("the program can't be run", f"its context has {size} bytes, not {least}")
         value, stopped, at, address = self.native.run(context, fuel)
         if stopped:
             why = _STOPPED[Stop(stopped)].format(fuel=fuel, address=address)
@@ -161,6 +160,7 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
             [one.values for one in maps],
             [one.model.entries for one in maps],
             not proof.complete,
+            specs[name].context.kind,
         )
         context, helpers = specs[name].context, tuple(slots.helpers)
         loaded[name] = UserProgram(native, context, proof, blob.code, blob.entries[name], helpers)

@@ -28,6 +28,7 @@ class Proof:
         bounded: jumps back that are taken a limited number of times.
         pointers: additions and subtractions of which an operand is an address: `dst` or `src`.
         lookups: calls of bpf_map_lookup_elem that need no call.
+        helpers: numbers of those that are called in place of others, for the program's context.
         context_loads: loads of addresses from the context, and where those are in the memory behind it.
     """
 
@@ -36,4 +37,5 @@ class Proof:
     bounded: set[int] = field(default_factory=set)
     pointers: dict[int, str] = field(default_factory=dict)
     lookups: dict[int, ArrayLookup] = field(default_factory=dict)
+    helpers: dict[int, int] = field(default_factory=dict)
     context_loads: dict[int, int] = field(default_factory=dict)

@@ -343,6 +343,7 @@ class _Body:
     def _call_helper(self, number: int, arguments: str) -> str:
         if self._flow.callbacks and not self._proof.complete:
             self._emit(f"  store ptr %fp, ptr {self._value(f'getelementptr i8, ptr %env, i64 {Env.FRAME}')}")
+        number = self._proof.helpers.get(number, number)
         function = self._listed(Env.HELPERS, self._slots.helper(number), "ptr")
         return self._value(f"call i64 {function}({arguments}) #2")
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from wbpf.bpf.user.isa import STACK_BYTES, Insn
 from wbpf.bpf.user.proof import ArrayLookup
-from wbpf.bpf.user.verifier.models import SIGNATURES, Arg, MapModel, Returns, Signature
+from wbpf.bpf.user.verifier.models import Arg, MapModel, Returns, Signature
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
+from wbpf.bpf.user.verifier.signatures import SIGNATURES
 from wbpf.bpf.user.verifier.state import Frame, State
 from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 _LOOKUP, _TAIL_CALL, _FOR_EACH = 1, 12, 164
 _LOCK, _UNLOCK = 93, 94
 _PROG_ARRAY, _PERF, _STACKS, _OF_MAPS, _QUEUES, _RINGBUF = {3}, {4}, {7}, {12, 13}, {22, 23, 30}, {27}
+_TARGETS = {14, 16, 17, 25}
 _BYTES_MOST = 1 << 29
 #: Kinds of maps that a helper is for; helpers without an entry take those that have keys.
 _KINDS = {
     12: _PROG_ARRAY,
     25: _PERF,
     27: _STACKS,
-    51: {14, 15, 16, 17, 18},
+    51: _TARGETS,
     87: _QUEUES,
     88: _QUEUES,
     89: _QUEUES,
@@ -31,7 +33,8 @@ _KINDS = {
     131: _RINGBUF,
     134: _RINGBUF,
 }
-_WITHOUT_KEYS = _PROG_ARRAY | _PERF | _QUEUES | _RINGBUF | {31}
+_WITHOUT_KEYS = _PROG_ARRAY | _PERF | _QUEUES | _RINGBUF | _TARGETS | {31}
+_FAMILIES = {"xdp": "XDP programs", "socket": "socket filters", "tc": "TC programs"}
 CALLBACK = -2
 
 
@@ -50,6 +53,10 @@ class Calls:
         signature = SIGNATURES.get(insn.imm)
         if signature is None:
             self._verifier.refuse(insn.at, f"there is no helper {insn.imm} in user space")
+            return False
+        if signature.families and self._verifier.around.context.family not in signature.families:
+            kinds = " and ".join(_FAMILIES[family] for family in signature.families)
+            self._verifier.refuse(insn.at, f"bpf_{signature.name} is for {kinds} alone")
             return False
         try:
             call = _Call(self._verifier, state, insn, signature)

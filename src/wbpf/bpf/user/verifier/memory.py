@@ -11,6 +11,12 @@ from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 
 LOCK_BYTES = 4
 FAR = 1 << 30  # farther no address is moved
+META = -2  # `Pointer.of` of addresses of what goes before the packet
+_ADDRESSES = {
+    Field.PACKET: (Kind.PACKET, 0),
+    Field.PACKET_END: (Kind.PACKET_END, 0),
+    Field.PACKET_META: (Kind.PACKET_META, META),
+}
 
 
 class Surroundings:
@@ -28,7 +34,7 @@ class Surroundings:
                 return 0, pointer.bytes
             case Kind.CONTEXT:
                 return 0, self.context.bytes
-            case Kind.PACKET:
+            case Kind.PACKET | Kind.PACKET_META:
                 return 0, state.room.get(pointer.of, 0)
         return 0, 0
 
@@ -49,6 +55,8 @@ class Surroundings:
         if low < begin or high > end:
             where = f"{low}" if base.offset.is_known else f"{low}..{high - size}"
             room = f"{begin}..{end}" if end > begin else "none that is known to be there"
+            if base.kind is Kind.PACKET_META:
+                return f"bytes {low}..{high} before the packet may not be there: compare with its beginning"
             if base.kind is Kind.PACKET:
                 return f"bytes {low}..{high} of the packet may not be there: compare with its end before"
             return f"{size} bytes at {where} are outside of {base.kind.value}, whose bytes are {room}"
@@ -95,12 +103,14 @@ class Surroundings:
         for start, (width, what) in self.context.fields.items():
             if place + size <= start or place >= start + width:
                 continue
+            if what is Field.ABSENT:
+                why = f"bytes {place}..{place + size} of the context are {what.value}"
+                return of_bits(8 * size), why
             if (place, size) != (start, width):
                 return of_bits(8 * size), f"bytes {place}..{place + size} cut through {what.value}"
-            if what is Field.PACKET:
-                return Pointer(Kind.PACKET, 0, known(0)), ""
-            if what is Field.PACKET_END:
-                return Pointer(Kind.PACKET_END, 0, known(0)), ""
+            if what in _ADDRESSES:
+                kind, of = _ADDRESSES[what]
+                return Pointer(kind, of, known(0)), ""
         if place % size:
             return of_bits(8 * size), f"{size} bytes of the context at {place} are not aligned"
         return of_bits(8 * size), ""

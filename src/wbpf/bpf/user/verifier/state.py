@@ -8,6 +8,8 @@ from dataclasses import replace
 from wbpf.bpf.user.verifier.ranges import Range, known, of_bits
 from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value, contains, join
 
+PACKETS = (Kind.PACKET, Kind.PACKET_END, Kind.PACKET_META)
+
 
 class Frame:
     """Registers and stack of one call.
@@ -171,7 +173,7 @@ class State:
 
     def drop_packets(self) -> None:
         """The packet may have moved."""
-        self.map_pointers(lambda p: UNSET if p.kind in (Kind.PACKET, Kind.PACKET_END) else p)
+        self.map_pointers(lambda p: UNSET if p.kind in PACKETS else p)
         self.room.clear()
 
     def forget_stacks(self) -> None:

@@ -19,6 +19,7 @@ class Kind(Enum):
     MEMORY = "memory"
     PACKET = "the packet"
     PACKET_END = "the packet's end"
+    PACKET_META = "what goes before the packet"
     FUNCTION = "a function"
 
 

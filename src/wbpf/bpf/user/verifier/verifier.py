@@ -124,6 +124,7 @@ class _Verifier:
                 proof.safe.add(at)
         proof.pointers = {at: which for at, which in self.pointers.items() if which}
         proof.lookups = {at: lookup for at, lookup in self.lookups.items() if lookup and at not in self.fatal}
+        proof.helpers = dict(self.around.context.helpers)
         proof.context_loads = {at: place for at, place in self.context_loads.items() if place is not None}
         proof.bounded = Loops(self.flow, self.added, self.cyclic, self.count).bounded
         for function in self.flow.functions.values():
@@ -305,7 +306,7 @@ class _Verifier:
     def _moved(self, state: State, insn: Insn, pointer: Pointer, by: Range) -> Value:
         if pointer.kind is not Kind.PACKET or by.is_known or pointer.nullable:
             return moved(pointer, by)
-        if by.high > _PACKET_MOST:
+        if by.high > _PACKET_MOST or pointer.offset.slow < 0:
             return UNSET
         # From here on another origin: how much is behind it is not known yet.
         state.forget_pointers(insn.at + 1, Kind.PACKET)
@@ -316,7 +317,10 @@ class _Verifier:
     def _packet_load(self, state: State, insn: Insn) -> None:
         self._demand_nothing_kept(state, insn)  # a packet that is too short ends the program
         context = self.read(state, 6, insn.at)
-        if not isinstance(context, Pointer) or context.kind not in (Kind.CONTEXT, Kind.MEMORY):
+        around = self.around.context
+        if not around.memory and around.family not in ("socket", "tc"):
+            self.refuse(insn.at, "loads from the packet are for socket filters and TC programs alone")
+        elif not isinstance(context, Pointer) or context.kind not in (Kind.CONTEXT, Kind.MEMORY):
             self.refuse(insn.at, f"r6 is {context}: loads from the packet want the context there")
         for n in range(1, 6):
             state.frame.registers[n] = UNSET
@@ -491,12 +495,14 @@ class _Verifier:
 
 
 def _assume_room(state: State, jump: Jump, left: Pointer, right: Pointer, *, taken: bool) -> None:
-    """A comparison of an address in the packet with its end says how much of it is there."""
+    """How much is there, by a comparison of an address with the packet's end, or with its beginning."""
     mirrored = {Jump.JGT: Jump.JLT, Jump.JLT: Jump.JGT, Jump.JGE: Jump.JLE, Jump.JLE: Jump.JGE}
-    if left.kind is Kind.PACKET_END:
+    if left.kind is Kind.PACKET_END or right.kind is Kind.PACKET_META:
         left, right = right, left
         jump = mirrored.get(jump, jump)
-    if left.kind is not Kind.PACKET or right.kind is not Kind.PACKET_END or not left.offset.is_known:
+    begins = right.kind is Kind.PACKET and not right.of and right.offset == known(0)
+    is_end = right.kind is Kind.PACKET_END if left.kind is Kind.PACKET else begins
+    if left.kind not in (Kind.PACKET, Kind.PACKET_META) or not is_end or not left.offset.is_known:
         return
     inside = {Jump.JGT: not taken, Jump.JLE: taken, Jump.JGE: not taken, Jump.JLT: taken}.get(jump, False)
     if inside:
