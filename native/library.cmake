@@ -20,6 +20,15 @@ foreach(kind SHARED STATIC)
   target_link_options(${library} PRIVATE -Wl,-Bsymbolic-functions -Wl,--no-undefined)
   install(TARGETS ${library} DESTINATION ${c_root}${CMAKE_INSTALL_LIBDIR})
 endforeach()
+
+# The part of it that a traced process gets: no recorder, no pool. It is never unloaded.
+file(GLOB inside_sources CONFIGURE_DEPENDS inside/*.c)
+add_library(wbpf_inside SHARED ${inside_sources} ${user_objects})
+target_link_libraries(wbpf_inside PRIVATE wbpf_core)
+set_target_properties(wbpf_inside PROPERTIES OUTPUT_NAME wbpf-inside)
+target_link_options(wbpf_inside PRIVATE -Wl,-Bsymbolic-functions -Wl,--no-undefined -Wl,-z,nodelete)
+install(TARGETS wbpf_inside DESTINATION ${c_root}${CMAKE_INSTALL_LIBDIR})
+
 if(NOT SKBUILD) # a wheel holds no symbolic links, so the library in it has one plain name
   set_target_properties(wbpf_shared PROPERTIES
     VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})

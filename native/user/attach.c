@@ -1,8 +1,10 @@
-/* The thread that attaches programs to this process's probe sites when another process asks for it. */
+/* The thread that attaches programs in this process when another process asks for it. */
 #include "user/attach.h"
 #include "maps/maps.h"
 #include "user/helpers.h"
+#include "user/links.h"
 #include "user/sites.h"
+#include "user/tracer.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,7 +24,10 @@
 /* One connection, and what it attached. */
 struct client {
     int fd;
-    wbpf_site_link *link;
+    uint32_t kind; /* 0: nothing is attached */
+    union {
+        wbpf_site_link *site;
+    } link;
     wbpf_user_program *program;
     uint32_t map_count;
     wbpf_user_map *maps[WBPF_ATTACH_MAPS_MOST];
@@ -113,8 +118,31 @@ static int load_program(struct client *client, const unsigned char *memory, uint
     return error ? refuse(reply, error, "its code can't be mapped") : 0;
 }
 
-static void attach(struct client *client, const char *site, const int *fds, uint32_t fd_count,
-                   struct wbpf_attach_reply *reply)
+static int link_program(struct client *client, const struct wbpf_attach_request *request,
+                        struct wbpf_attach_reply *reply)
+{
+    int error;
+    switch (request->kind) {
+    case WBPF_ATTACH_SITE:
+        error = wbpf_site_link_create(request->site, client->program, request->cookie, &client->link.site,
+                                      &reply->sites);
+        return error ? refuse(reply, error, error == -ENOENT ? "it has no such site" : strerror(-error)) : 0;
+    default:
+        return refuse(reply, -EOPNOTSUPP, "this version of libwbpf has no such places");
+    }
+}
+
+static void unlink_program(struct client *client, struct wbpf_attach_reply *reply)
+{
+    switch (client->kind) {
+    case WBPF_ATTACH_SITE:
+        wbpf_site_link_destroy(client->link.site, &reply->stopped);
+        break;
+    }
+}
+
+static void attach(struct client *client, const struct wbpf_attach_request *request, const int *fds,
+                   uint32_t fd_count, struct wbpf_attach_reply *reply)
 {
     struct stat st = {0};
     if (validate_memory(fds[0], F_SEAL_SHRINK | F_SEAL_WRITE, sizeof(struct wbpf_attach_program), reply) ||
@@ -125,11 +153,9 @@ static void attach(struct client *client, const char *site, const int *fds, uint
         refuse(reply, -errno, "the program can't be mapped");
         return;
     }
-    if (load_program(client, memory, (uint64_t)st.st_size, fds, fd_count, reply) == 0) {
-        int error = wbpf_site_link_create(site, client->program, &client->link, &reply->sites);
-        if (error)
-            refuse(reply, error, error == -ENOENT ? "it has no such site" : strerror(-error));
-    }
+    if (load_program(client, memory, (uint64_t)st.st_size, fds, fd_count, reply) == 0 &&
+        link_program(client, request, reply) == 0)
+        client->kind = request->kind;
     munmap(memory, (size_t)st.st_size);
 }
 
@@ -138,12 +164,11 @@ static void attach(struct client *client, const char *site, const int *fds, uint
 static void finish(struct client *client, bool answer)
 {
     struct wbpf_attach_reply reply = {0};
-    if (client->link)
-        wbpf_site_link_destroy(client->link, &reply.stopped);
+    unlink_program(client, &reply);
     wbpf_user_program_destroy(client->program);
     for (uint32_t i = 0; i < client->map_count; i++)
         wbpf_user_map_close(client->maps[i]);
-    reply.missed = wbpf_sites_missed();
+    reply.missed = wbpf_links_missed();
     if (answer)
         send(client->fd, &reply, sizeof reply, MSG_NOSIGNAL | MSG_DONTWAIT);
     close(client->fd);
@@ -175,12 +200,12 @@ static bool serve(struct client *client)
         fd_count = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         memcpy(fds, CMSG_DATA(c), fd_count * sizeof(int));
     }
-    bool attached = client->link != NULL;
+    bool attached = client->kind != 0;
     if (bytes != sizeof request || request.magic != WBPF_ATTACH_MAGIC || !fd_count || attached ||
         message.msg_flags & MSG_CTRUNC || !memchr(request.site, 0, sizeof request.site))
         refuse(&reply, -EINVAL, "it is no request of this version of wBPF");
     else
-        attach(client, request.site, fds, fd_count, &reply);
+        attach(client, &request, fds, fd_count, &reply);
     for (uint32_t i = 0; i < fd_count; i++)
         close(fds[i]);
     if (bytes && !attached)
@@ -238,34 +263,6 @@ static void *listen_for_ever(void *unused)
 
 /* ---- opening ---- */
 
-static int open_folder(void)
-{
-    char folder[2048], host[256];
-    const char *text = getenv("WBPF_DIR");
-    int used = text && *text ? snprintf(folder, sizeof folder, "%s", text)
-                             : snprintf(folder, sizeof folder, "/dev/shm/wbpf-%u", (unsigned)geteuid());
-    text = getenv("WBPF_HOST");
-    if (text && *text)
-        snprintf(host, sizeof host, "%s", text);
-    else if (gethostname(host, sizeof host - 1) != 0)
-        return -errno;
-    host[sizeof host - 1] = 0;
-    if (used >= (int)sizeof folder || strchr(host, '/') || host[0] == '.')
-        return -EINVAL;
-    snprintf(path, sizeof path, "%s/%s", folder, host);
-    if ((mkdir(folder, 0770) != 0 && errno != EEXIST) || (mkdir(path, 0770) != 0 && errno != EEXIST))
-        return -errno;
-    struct stat st;
-    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) != 0 || st.st_mode & S_IWOTH) {
-        close(fd);
-        return -EACCES;
-    }
-    return fd;
-}
-
 /* Through /proc, for a socket's address has room for 107 bytes only. */
 static int bind_in(int folder, int fd)
 {
@@ -296,7 +293,7 @@ static int start_thread(void)
 
 static int open_socket(void)
 {
-    int folder = open_folder();
+    int folder = wbpf_probes_folder(path, sizeof path);
     if (folder < 0)
         return folder;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -326,8 +323,10 @@ static void begin_in_child(void)
         clients[i] = NULL;
     }
     pthread_mutex_init(&mutex, NULL);
+    wbpf_links_forget();
     wbpf_sites_forget();
-    (void)open_socket();
+    if (open_socket() == 0)
+        wbpf_tracer_wait(true);
 }
 
 int wbpf_probes_listen(void)

@@ -54,6 +54,7 @@ struct wbpf_env {
     const uint64_t *entries; /* of an array */
 
     /* The host's own. */
+    uint64_t cookie;
     const wbpf_region *regions;
     uint32_t region_count;
     uint32_t tail_calls;

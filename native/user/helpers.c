@@ -83,6 +83,11 @@ HELPER(get_current_uid_gid)
     return (uint64_t)getgid() << 32 | (uint32_t)getuid();
 }
 
+HELPER(get_attach_cookie)
+{
+    return env->cookie;
+}
+
 /* A load from the packet that is the context; negative: it is too short. */
 HELPER(load_packet)
 {
@@ -101,7 +106,7 @@ static const struct {
     {-1, load_packet},          {5, ktime_get_ns},          {7, get_prandom_u32},
     {8, get_smp_processor_id},  {14, get_current_pid_tgid}, {15, get_current_uid_gid},
     {16, get_current_comm},     {182, strncmp_bounded},     {125, ktime_get_boot_ns},
-    {160, ktime_get_coarse_ns}, {208, ktime_get_tai_ns},
+    {160, ktime_get_coarse_ns}, {174, get_attach_cookie},   {208, ktime_get_tai_ns},
 };
 
 wbpf_helper wbpf_user_helper(int32_t number)

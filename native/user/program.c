@@ -229,6 +229,7 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->context_bytes = run->context_bytes;
     env->check = check;
     env->stop = stop;
+    env->cookie = run->cookie;
     env->regions = run->regions;
     env->region_count = run->region_count;
     env->tail_calls = 0;

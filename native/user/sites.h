@@ -11,14 +11,11 @@ typedef struct wbpf_site_link wbpf_site_link;
 
 /* `name` is provider:name. The program must stay until the link is destroyed. -ENOENT: no such site. *sites:
  * how many there are in the modules that are loaded. */
-int wbpf_site_link_create(const char *name, const wbpf_user_program *program, wbpf_site_link **out,
-                          uint32_t *sites);
+int wbpf_site_link_create(const char *name, const wbpf_user_program *program, uint64_t cookie,
+                          wbpf_site_link **out, uint32_t *sites);
 /* When it returns, no thread is in the program any more. Runs that were stopped in *stopped. */
 void wbpf_site_link_destroy(wbpf_site_link *link, uint64_t *stopped);
-/* Calls of sites out of programs or of signal handlers that interrupt them, so far: they are not passed on.
- */
-uint64_t wbpf_sites_missed(void);
-/* In a child after fork: nothing is attached there, and only this thread is there. */
+/* In a child after fork. */
 void wbpf_sites_forget(void);
 
 #endif

@@ -17,6 +17,6 @@ SEC("usdt") int BPF_USDT(on_work, int amount)
 {
     calls++;
     sum += amount;
-    cookies += bpf_usdt_cookie(ctx);
+    __sync_fetch_and_add(&cookies, bpf_usdt_cookie(ctx));
     return 0;
 }

@@ -18,7 +18,7 @@ import pytest
 from tests.integration.bpf.conftest import FLAGS
 from tests.integration.user.conftest import C_ROOT, Target
 from wbpf.bpf import Object, features
-from wbpf.bpf.user.attach import MODULES, Traced, attach_site, site
+from wbpf.bpf.user.attach import MODULES, Traced, attach_site, wire
 from wbpf.bpf.user.maps import UserMap
 from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
@@ -187,8 +187,8 @@ def request(target: Target, message: bytes, *fds: int) -> tuple[int, str]:
         connection.connect(f"/proc/self/fd/{handle}/probes.{target.pid}")
         os.close(handle)
         socket.send_fds(connection, [message], list(fds))
-        error, _, _, _, why = struct.unpack("<iIQQ104s", connection.recv(4096))
-        return error, why.rstrip(b"\0").decode()
+        answer = wire.REPLY.unpack(connection.recv(4096))
+        return answer[0], answer[-1].rstrip(b"\0").decode()
 
 
 def sealed(content: bytes, seals: int = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE) -> int:
@@ -200,12 +200,14 @@ def sealed(content: bytes, seals: int = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE
 
 
 def test_hostile_requests_are_refused(target: Target, elf: bytes, tmp_path: Path) -> None:
-    good = site._REQUEST.pack(site._MAGIC, b"shop:order")
-    head = site._PROGRAM.pack(site._MAGIC, 64, 0, 0, 0, 0, 0)
+    good = wire.REQUEST.pack(wire.MAGIC, wire.AttachKind.SITE, 0, 0, 0, b"shop:order") + bytes(wire.CODE.size)
+    head = wire.PROGRAM.pack(wire.MAGIC, 64, 0, 0, 0, 0, 0)
     assert request(target, b"hello")[1].startswith("it is no request")
     assert request(target, good)[1].startswith("it is no request")
     assert request(target, b"x" * len(good), sealed(head))[1].startswith("it is no request")
-    assert request(target, good[:8] + b"x" * 256, sealed(head))[1].startswith("it is no request")
+    assert request(target, good[:32] + b"x" * 256 + good[288:], sealed(head))[1].startswith(
+        "it is no request"
+    )
     with (tmp_path / "file").open("w+b") as file:
         file.write(head + bytes(64))
         file.flush()
@@ -215,17 +217,17 @@ def test_hostile_requests_are_refused(target: Target, elf: bytes, tmp_path: Path
     assert request(target, good, sealed(head))[1] == "the program is cut off"
     for words in [
         (1, 64, 0, 0, 0, 0, 0),
-        (site._MAGIC, 64, 64, 0, 0, 0, 0),
-        (site._MAGIC, 1 << 40, 0, 0, 0, 0, 0),
-        (site._MAGIC, 64, 0, 1 << 31, 0, 0, 0),
-        (site._MAGIC, 64, 0, 0, 3, 0, 0),
+        (wire.MAGIC, 64, 64, 0, 0, 0, 0),
+        (wire.MAGIC, 1 << 40, 0, 0, 0, 0, 0),
+        (wire.MAGIC, 64, 0, 1 << 31, 0, 0, 0),
+        (wire.MAGIC, 64, 0, 0, 3, 0, 0),
     ]:
-        fd = sealed(site._PROGRAM.pack(*words) + bytes(64))
+        fd = sealed(wire.PROGRAM.pack(*words) + bytes(64))
         assert request(target, good, fd)[1] == "it is no program for this version of libwbpf"
         os.close(fd)
-    helper = site._PROGRAM.pack(site._MAGIC, 64, 0, 1, 0, 0, 0) + struct.pack("<i", 1 << 20) + bytes(64)
+    helper = wire.PROGRAM.pack(wire.MAGIC, 64, 0, 1, 0, 0, 0) + struct.pack("<i", 1 << 20) + bytes(64)
     assert request(target, good, sealed(helper))[1] == "it calls a helper that there is not in user space"
-    one = site._PROGRAM.pack(site._MAGIC, 64, 0, 0, 1, 0, 0) + bytes(64)
+    one = wire.PROGRAM.pack(wire.MAGIC, 64, 0, 0, 1, 0, 0) + bytes(64)
     assert request(target, good, sealed(one), sealed(bytes(8192)))[1] == "a map can't be opened"
     assert request(target, good, sealed(one), sealed(bytes(8), 0))[1].endswith("not sealed")
     with (tmp_path / "map").open("w+b") as file:
@@ -246,7 +248,7 @@ def test_other_users_are_refused(target: Target) -> None:
         "os.setuid(65534)\n"
         "c = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
         "c.connect(sys.argv[1])\n"
-        "print(c.recv(4096)[24:].rstrip(b'\\0').decode())\n"
+        "print(c.recv(4096)[48:].rstrip(b'\\0').decode())\n"
     )
     command = [sys.executable, "-S", "-c", script, path.name]
     done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)

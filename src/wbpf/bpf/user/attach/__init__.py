@@ -14,8 +14,8 @@ from wbpf.errors import BpfError
 if TYPE_CHECKING:
     from wbpf.bpf.user.attach.link import Detached as Detached
     from wbpf.bpf.user.attach.link import UserLink as UserLink
-    from wbpf.bpf.user.attach.site import Link as Link
     from wbpf.bpf.user.attach.site import attach_site as attach_site
+    from wbpf.bpf.user.attach.traced import Link as Link
     from wbpf.bpf.user.attach.traced import Traced as Traced
     from wbpf.bpf.user.objects import UserObjectProgram
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODULES = {
     "probe": "site",
 }
-_HOMES = {"Detached": "link", "Link": "site", "Traced": "traced", "UserLink": "link", "attach_site": "site"}
+_HOMES = {"Detached": "link", "Link": "traced", "Traced": "traced", "UserLink": "link", "attach_site": "site"}
 
 
 def have_attach(section: str) -> bool:
