@@ -37,6 +37,11 @@ const char *wbpf_guest_failed(const wbpf_guest *guest, const char **why)
     return guest->failed;
 }
 
+bool wbpf_guest_has_told(const wbpf_guest *guest)
+{
+    return guest->has_told;
+}
+
 wasm_trap_t *guest_trap(wbpf_guest *guest)
 {
     return wasmtime.wasmtime_trap_new(guest->why, strlen(guest->why));

@@ -99,6 +99,7 @@ struct wbpf_guest {
     const char *failed;                   /* the last call that did */
     int64_t failed_with;
     bool has_spoken, failed_speaking;
+    bool has_told; /* the module asked why it failed */
     struct binding *bindings;
 
     _Atomic bool is_stopped, is_interrupted, is_overtime, has_violated;

@@ -110,6 +110,8 @@ void wbpf_guest_refuse(wbpf_guest *guest, bool ends, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Which call failed last, and why; NULL: none did. */
 const char *wbpf_guest_failed(const wbpf_guest *guest, const char **why);
+/* Whether the module asked why it failed, so most likely said it. */
+bool wbpf_guest_has_told(const wbpf_guest *guest);
 uint64_t wbpf_guest_memory_bytes(const wbpf_guest *guest);
 /* Not while it runs. */
 void wbpf_guest_destroy(wbpf_guest *guest);

@@ -126,6 +126,7 @@ static wasm_trap_t *call(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_
         guest->failed = function->name;
         guest->failed_with = result;
         guest->failed_speaking = guest->has_spoken;
+        guest->has_told = false;
         if (result == WBPF_GUEST_END || guest->is_refused)
             return guest_trap(guest);
     }
@@ -141,6 +142,7 @@ int64_t native_last_error(wbpf_guest *guest, const wbpf_guest_argument *argument
     char text[WBPF_WASM_WHY_BYTES + 64];
     if (!guest->failed)
         return 0;
+    guest->has_told = true;
     int bytes = snprintf(text, sizeof text, "%s: %s", guest->failed,
                          guest->failed_speaking ? guest->last_error : strerror((int)-guest->failed_with));
     uint32_t room = arguments[0].bytes;

@@ -186,6 +186,8 @@ class WasmGuest
         return function ? nb::make_tuple(function, decode(why)) : nb::make_tuple("", "");
     }
 
+    bool has_told() const { return wbpf_guest_has_told(use()); }
+
     int32_t add(const std::string &kind, int32_t owner) { return wbpf_guest_add(use(), kind[0], owner); }
 
     nb::tuple add_map(int32_t owner, int fd)
@@ -324,6 +326,7 @@ void bind_hostcalls(nb::module_ &m)
         .def("close", &WasmGuest::close)
         .def("refuse", &WasmGuest::refuse, "why"_a, "ends"_a)
         .def("failed", &WasmGuest::failed, nb::sig("def failed(self) -> tuple[str, str]"))
+        .def("has_told", &WasmGuest::has_told)
         .def("add", &WasmGuest::add, "kind"_a, "owner"_a)
         .def("add_map", &WasmGuest::add_map, "owner"_a, "fd"_a,
              nb::sig("def add_map(self, owner: int, fd: int) -> tuple[int, str]"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wbpf import _native
 from wbpf.bpf.features import Answer, have_capabilities, have_kernel_btf
+from wbpf.bpf.kinds import ProgramType
 from wbpf.bpf.nearest import hint
 from wbpf.errors import AccessError, BpfError, WbpfError
 
@@ -83,6 +84,7 @@ def explain(
     *,
     needs: Iterable[str] = ("CAP_BPF", "CAP_PERFMON"),
     btf: str | None = None,
+    kind: int = 0,
 ) -> WbpfError:
     """The exception for what libbpf or the kernel refused.
 
@@ -92,24 +94,28 @@ def explain(
         log: what libbpf said; kept as the exception's `log`.
         needs: the capabilities that it takes.
         btf: the file of the kernel's BTF that was asked for.
+        kind: the type of the program that it is about, 0 if it is about none.
     """
     rights = have_capabilities(needs)
     explained: WbpfError
     if error in _RIGHTS and not rights:
         explained = AccessError(what, rights.why, rights.hint)
     else:
-        explained = _explain_load(what, error, log, btf)
+        explained = _explain_load(what, error, log, btf, kind)
     if isinstance(explained, BpfError):
         explained.log = log
     return explained
 
 
-def _explain_load(what: str, error: int, log: str, btf: str | None) -> BpfError:
+def _explain_load(what: str, error: int, log: str, btf: str | None, kind: int) -> BpfError:
     if "vmlinux BTF" in log or "valid kernel BTF" in log or "failed to parse target BTF" in log:
         found = have_kernel_btf(btf or "/sys/kernel/btf/vmlinux")
         if not found:
             return BpfError(what, f"needs {found.what}: {found.why}", found.hint)
         return BpfError(what, f"{found.why} is no valid BTF", "give another file: Object.open(…, btf=PATH)")
+    if "legacy map definitions" in log:
+        why = "its maps are in a section 'maps', of a form that libbpf does not read since version 1.0"
+        return BpfError(what, why, 'write them as struct { __uint(type, …); … } NAME SEC(".maps")')
     missing = re.search(r"failed to find (?:kernel|module) BTF type ID of '([^']+)'", log)
     if missing:
         why = f"the kernel has no function or tracepoint {missing[1]!r} that can be attached to"
@@ -121,12 +127,37 @@ def _explain_load(what: str, error: int, log: str, btf: str | None) -> BpfError:
     if (found_map := re.search(r"map '([^']+)': failed to create: (.*)", log)) is not None:
         return BpfError(what, f"map {found_map[1]!r} can't be made: {found_map[2]}", _map_hint(error))
     if error == -errno.EPERM and parse_rejection(log) is None:
-        why = "the kernel forbids it, although no capability is missing"
-        return BpfError(what, why, "look whether it is locked down: cat /sys/kernel/security/lockdown")
+        return BpfError(what, *forbidden(kind))
     if error == -errno.E2BIG or "program is too large" in log:
         why = reason_of(log) or "it is too complex for the verifier"
         return BpfError(what, why, "bound its loops, or split it by tail calls")
     return BpfError(what, reason_of(log) or _native.bpf_strerror(error))
+
+
+def forbidden(kind: int, security: Path = Path("/sys/kernel/security")) -> tuple[str, str]:
+    """Why the kernel forbids programs of a type to who lacks no capability, and what to try.
+
+    Args:
+        kind: `enum bpf_prog_type`.
+        security: where securityfs is mounted.
+    """
+    why = "the kernel forbids it, although no capability is missing"
+    modules = _text(security / "lsm")
+    if kind == ProgramType.LSM and modules and "bpf" not in modules.split(","):
+        return f"{why}: its security modules are {modules}, without bpf", f"boot with lsm={modules},bpf"
+    level = re.search(r"\[(\w+)\]", _text(security / "lockdown"))
+    if level and level[1] != "none":
+        return f"{why}: it is locked down for {level[1]}", f"boot without lockdown={level[1]}"
+    if kind == ProgramType.LSM:
+        return why, "LSM hooks take CONFIG_BPF_LSM=y, and bpf in /sys/kernel/security/lsm; use a tracepoint"
+    return why, "look whether it is locked down: cat /sys/kernel/security/lockdown"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _map_hint(error: int) -> str:

@@ -173,7 +173,8 @@ class Object:
                 if failed and failed[1] in self.programs:
                     wanted = [self.programs[failed[1]]]
                 needs = {name: None for one in wanted for name in capabilities_for(one.kind)}
-                raise explain(f"{part} can't be loaded", error, log, needs=needs, btf=self._btf)
+                kind = wanted[0].kind if len(wanted) == 1 else 0
+                raise explain(f"{part} can't be loaded", error, log, needs=needs, btf=self._btf, kind=kind)
             self.loaded = True
             for row in self.native.maps():
                 self.maps[row[0]].made(*row)

@@ -62,13 +62,17 @@ COMMANDS = {
 }
 
 
+#: Commands whose file has flags of its own.
+_PASSED_ON = {"check": {"allow_extra_args": True, "ignore_unknown_options": True}}
+
+
 def load(name: str) -> Any:
     """Import a command and return it as the object that parses its arguments."""
     module, _, attribute = COMMANDS[name].target.partition(":")
     target = getattr(import_module(module), attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False)
-        target.command(name)(function)
+        target.command(name, context_settings=_PASSED_ON.get(name))(function)
     return typer.main.get_command(target)
 
 

@@ -10,6 +10,9 @@ import typer
 from wbpf.cli.output import note, print_next, visible
 from wbpf.errors import BuildError
 
+_PATIENCE_S = 5.0
+_STILL = "still compiling: the first build for WebAssembly compiles its C library too, and keeps it"
+
 
 def build(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project.")] = Path(),
@@ -38,8 +41,13 @@ def build(
     ] = False,
 ) -> None:
     """Build a project: compile its eBPF and its control program into one module for any kernel."""
+    from threading import Timer
+
     from wbpf.build import build as build_project
 
+    timer = Timer(_PATIENCE_S, typer.echo, [_STILL], {"err": True})
+    timer.daemon = True
+    timer.start()
     try:
         result = build_project(folder, out, vmlinux=vmlinux, min_btf=min_btf or ())
     except BuildError as error:
@@ -49,6 +57,8 @@ def build(
         elif error.log and not error.hint:
             error.hint = "wbpf build -v shows all that the compiler said"
         raise
+    finally:
+        timer.cancel()
     size = result.path.stat().st_size
     programs = sum(len(each.programs) for each in result.manifest.objects)
     note(f"{result.path}: {size / 1024:.0f} KiB, {programs} eBPF program{'s' * (programs != 1)}")

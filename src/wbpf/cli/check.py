@@ -14,6 +14,7 @@ from wbpf.errors import BpfError, ConfigError
 if TYPE_CHECKING:
     from wbpf.bpf.btf import Btf
     from wbpf.bpf.check import Finding, Kernel
+    from wbpf.wasm.settled import Settled
 
 _STYLES = {"yes": "green", "no": "bold red", "could not tell": "yellow"}
 _COLUMNS = [
@@ -27,6 +28,7 @@ _COLUMNS = [
 
 
 def check(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .wasm module, or an eBPF object (.bpf.o).")],
     btf: Annotated[
         str | None,
@@ -42,14 +44,19 @@ def check(
 ) -> None:
     """Tell which programs load and attach, and why the others don't.
 
-    Nothing of the file is loaded. Exit status: 0 if all load and attach, as far as can be told; 1 if one
-    does not.
+    Nothing of the file is loaded. Parameters of a module are given as to `wbpf run`: --NAME VALUE.
+    Exit status: 0 if all load and attach, as far as can be told; 1 if one does not.
     """
     from wbpf.bpf.check import check_object
 
+    if str(file).startswith("-"):
+        why = "options of the module stand behind its file"
+        raise ConfigError(f"there is no option {file}", why, "wbpf check FILE --NAME VALUE")
     probe = ProbeFile.open(file)
+    settled = _settled(probe, context.args)
     target = _kernel(probe, btf, kernel)
-    findings = [one for name, elf in probe.objects.items() for one in check_object(name, elf, target)]
+    objects = probe.objects.items()
+    findings = [one for name, elf in objects for one in check_object(name, elf, target, settled.apply)]
     rows = [_row(one) for one in findings]
     print_rows(rows, _COLUMNS, output)
     if output is Output.COLUMNS:
@@ -59,6 +66,18 @@ def check(
         raise typer.Exit(1)
     if target.here:
         print_next(f"wbpf run {file}")
+
+
+def _settled(probe: ProbeFile, arguments: list[str]) -> Settled:
+    """The parameters that are given, and the defaults of the others; one without stays as it is compiled."""
+    from wbpf.cli.flags import flag_of, parse
+    from wbpf.wasm.settled import Settled
+
+    params = probe.manifest.params if probe.manifest else ()
+    given = parse(arguments, {param.name: flag_of(param) for param in params}, f"wbpf inspect {probe.path}")
+    if more := [*given.words, *given.rest]:
+        raise ConfigError(f"{more[0]!r} can't be used", "one file is checked at a time")
+    return Settled.of(probe.manifest, probe.path.name, given.values, complete=False)
 
 
 def _kernel(probe: ProbeFile, btf: str | None, release: str | None) -> Kernel:

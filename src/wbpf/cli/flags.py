@@ -6,9 +6,12 @@ Typer takes longer to import than a module takes to attach its programs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wbpf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wbpf.wasm.params import Param
 
 
 class Flag(NamedTuple):
@@ -33,8 +36,29 @@ class Parsed(NamedTuple):
     rest: list[str]
 
 
-def parse(arguments: Sequence[str], flags: Mapping[str, Flag]) -> Parsed:
+def flag_of(param: Param) -> Flag:
+    """The flag of a module's parameter."""
+    default = param.default
+    words = param.help
+    if default is not None and not isinstance(default, bool):
+        words = f"{words} [{param.text(default)}]".strip()
+    elif default is None:
+        words = f"{words} [must be given]".strip()
+    if param.type == "bool":
+        return Flag(param.name, "", f"{words} [on]".strip() if default else words)
+    metavar = "|".join(choice.name for choice in param.choices) or param.type.upper()
+    return Flag(param.name, metavar, words)
+
+
+def parse(
+    arguments: Sequence[str], flags: Mapping[str, Flag], lists: str = "wbpf run MODULE --help"
+) -> Parsed:
     """Read `--name VALUE`, `--name=VALUE`, `--switch`, `--no-switch`, `-n VALUE` and words.
+
+    Args:
+        arguments: as they were given.
+        flags: that there are.
+        lists: the command that lists them, for messages.
 
     Raises:
         ConfigError: there is no such flag, or its value is missing.
@@ -49,7 +73,7 @@ def parse(arguments: Sequence[str], flags: Mapping[str, Flag]) -> Parsed:
             words.append(argument)
             continue
         name, equals, value = argument.partition("=")
-        flag, is_on = _find(name, flags)
+        flag, is_on = _find(name, flags, lists)
         if not flag.metavar:
             values[flag.name] = value if equals else "true" if is_on else "false"
         else:
@@ -63,7 +87,7 @@ def split(arguments: Sequence[str], flags: Mapping[str, Flag]) -> int:
     while at < len(arguments) and arguments[at].startswith("-") and arguments[at] != "-":
         name, equals, _ = arguments[at].partition("=")
         try:
-            flag, _ = _find(name, flags)
+            flag, _ = _find(name, flags, "")
         except ConfigError:  # one of the file's, which comes after it
             return next((i for i, word in enumerate(arguments) if not word.startswith("-")), -1)
         at += 2 if flag.metavar and not equals else 1
@@ -87,7 +111,7 @@ def usage(head: str, groups: Mapping[str, Sequence[Flag]]) -> str:
     return "\n".join(lines)
 
 
-def _find(name: str, flags: Mapping[str, Flag]) -> tuple[Flag, bool]:
+def _find(name: str, flags: Mapping[str, Flag], lists: str) -> tuple[Flag, bool]:
     plain = name.lstrip("-")
     if name.startswith("--"):
         if plain in flags:
@@ -101,7 +125,7 @@ def _find(name: str, flags: Mapping[str, Flag]) -> tuple[Flag, bool]:
     from difflib import get_close_matches
 
     near = get_close_matches(plain, list(flags), 1)
-    hint = "wbpf run MODULE --help lists them"
+    hint = f"{lists} lists them"
     raise ConfigError(f"there is no flag {name}", f"did you mean --{near[0]}?" if near else "", hint)
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from wbpf.cli.new import LanguageChoice
-from wbpf.errors import BuildError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Generate sources from eBPF objects.")
 
@@ -28,10 +27,6 @@ def skeleton(
 ) -> None:
     """Print a skeleton: names and types for the maps, variables, programs and structures of an object."""
     from wbpf.build.skeleton import generate
+    from wbpf.wasm.file import read_file
 
-    try:
-        elf = file.read_bytes()
-    except OSError as error:
-        what = f"eBPF object {str(file)!r} can't be opened"
-        raise BuildError(what, error.strerror or str(error), "check the path") from error
-    typer.echo(generate(name or file.name.partition(".")[0], elf, lang.value), nl=False)
+    typer.echo(generate(name or file.name.partition(".")[0], read_file(file), lang.value), nl=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wbpf.errors import BpfError, FormatError
+from wbpf.wasm.file import read_file
 from wbpf.wasm.inside import find_objects
 from wbpf.wasm.manifest import Manifest
 from wbpf.wasm.sections import read_sections
@@ -26,15 +27,11 @@ class ProbeFile:
         """Read it; nothing of it is run.
 
         Raises:
-            BpfError: it can't be read, or has no eBPF object.
+            ConfigError: it can't be read.
+            BpfError: it has no eBPF object.
             FormatError: it is neither a module nor an object, or is damaged.
         """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BpfError(
-                f"{str(path)!r} can't be read", error.strerror or str(error), "check the path"
-            ) from None
+        content = read_file(path)
         if content.startswith(b"\x7fELF"):
             name = path.name.removesuffix(".o").removesuffix(".bpf")
             return cls(path, "", {name: content}, {})

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wbpf.cli.flags import Flag, parse, split, usage
+from wbpf.cli.flags import Flag, flag_of, parse, split, usage
 from wbpf.errors import ConfigError, WbpfError
 
 if TYPE_CHECKING:
     from wbpf.wasm.grants import Grants
     from wbpf.wasm.module import Module
-    from wbpf.wasm.params import Param
     from wbpf.wasm.result import RunResult
 
 FLAGS = {
@@ -55,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
 
     module = Module.open(arguments[at])
     params = module.manifest.params if module.manifest else ()
-    flags = FLAGS | {param.name: _flag_of(param) for param in params}
+    flags = FLAGS | {param.name: flag_of(param) for param in params}
     given = parse([*arguments[:at], *arguments[at + 1 :]], flags)
     if "help" in given.values:
         print(_help(module))
@@ -73,7 +72,7 @@ def _run(module: Module, values: dict[str, str], arguments: list[str]) -> int:
     params = module.manifest.params if module.manifest else ()
     deadline_s = _time_s(values, "deadline")
     options: dict[str, Any] = {
-        "params": {param.name: param.parse(values[param.name]) for param in params if param.name in values},
+        "params": {param.name: values[param.name] for param in params if param.name in values},
         "grants": _grants(module, values.get("allow")),
         "limits": Limits(
             memory_mib=_number(values, "memory"),
@@ -105,11 +104,12 @@ def _run(module: Module, values: dict[str, str], arguments: list[str]) -> int:
 
 
 def _explain(module: Module, result: RunResult, verbose: bool) -> None:
-    """Say what the module most likely gave up for."""
+    """Say what the module most likely gave up for, unless it has done so itself."""
     if result.exit_status and result.error is not None:
         from wbpf.cli.output import print_error
 
-        print_error(result.error)
+        if not result.has_told:
+            print_error(result.error)
         log = getattr(result.error, "log", "")
         if verbose and log:
             sys.stderr.write(f"{log}\n")
@@ -179,19 +179,6 @@ def _grants(module: Module, allow: str | None) -> Grants:
     return Grants.all() if sys.stdin.readline().strip().lower() in ("y", "yes") else Grants()
 
 
-def _flag_of(param: Param) -> Flag:
-    default = param.default
-    words = param.help
-    if default is not None and not isinstance(default, bool):
-        words = f"{words} [{param.text(default)}]".strip()
-    elif default is None:
-        words = f"{words} [must be given]".strip()
-    if param.type == "bool":
-        return Flag(param.name, "", f"{words} [on]".strip() if default else words)
-    metavar = "|".join(choice.name for choice in param.choices) or param.type.upper()
-    return Flag(param.name, metavar, words)
-
-
 def _help(module: Module | None = None) -> str:
     if module is None:
         return usage(
@@ -204,7 +191,7 @@ def _help(module: Module | None = None) -> str:
     about = [f"Usage: wbpf run {module.name} [PARAMETERS] [OPTIONS] [-- ARGUMENTS]"]
     if manifest:
         about += ["", visible(f"{manifest.name} {manifest.version}: {manifest.description}")]
-    params = [_flag_of(param) for param in manifest.params] if manifest else []
+    params = [flag_of(param) for param in manifest.params] if manifest else []
     return usage("\n".join(about), {"Parameters": params, "Options": list(FLAGS.values())})
 
 

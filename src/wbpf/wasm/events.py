@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wbpf.errors import ConfigError
+from wbpf.wasm.expressions import compile_filter
 from wbpf.wasm.manifest import EventType, Field
 
 Decode = Callable[[bytes], Any]
-_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Decoder:
     def __init__(self, kind: EventType, filter: str | None = None) -> None:
         self.kind = kind
         self._fields = [(field.name, _decoder(field)) for field in kind.fields]
-        self._passes = None if filter is None else _compile(filter, kind)
+        self._passes = None if filter is None else compile_filter(filter, kind)
 
     def decode(self, records: bytes) -> Iterator[Event]:
         """The events in records that follow one another."""
@@ -99,47 +98,3 @@ def _ip6(raw: bytes) -> str:
 
     address = IPv6Address(raw)
     return str(address.ipv4_mapped or address)
-
-
-def _compile(text: str, kind: EventType) -> Callable[[dict[str, Any]], bool]:
-    try:
-        from cel_expr_python import cel
-    except ImportError as error:
-        raise ConfigError("events can't be filtered", str(error), "pip install 'wbpf[wasm]'") from None
-    types = {
-        **dict.fromkeys(("char[]", "bytes", "mac", "ip4", "ip6"), cel.Type.STRING),
-        **dict.fromkeys(("array", "log2_histogram"), cel.Type.List(cel.Type.INT)),
-        "bool": cel.Type.BOOL,
-        "float": cel.Type.DOUBLE,
-        "enum": cel.Type.DYN,
-    }
-    variables = {field.name: types.get(field.kind, cel.Type.INT) for field in kind.fields}
-    try:
-        expression = cel.NewEnv(variables=variables).compile(text)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"--filter {text!r} can't be used for {kind.name!r}", _first_line(error), _fields_hint(kind)
-        ) from None
-    if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
-        raise ConfigError(
-            f"--filter {text!r} can't be used for {kind.name!r}",
-            "it is not true or false",
-            "compare something: pid == 1",
-        )
-
-    def passes(values: dict[str, Any]) -> bool:
-        data = {
-            name: min(value, _MOST) if isinstance(value, int) else value for name, value in values.items()
-        }
-        return expression.eval(data=data).value() is True
-
-    return passes
-
-
-def _first_line(error: RuntimeError) -> str:
-    text = str(error).removeprefix("INVALID_ARGUMENT: ").splitlines()[0]
-    return text.removeprefix("ERROR: <input>:1:")
-
-
-def _fields_hint(kind: EventType) -> str:
-    return "use the fields " + ", ".join(field.name for field in kind.fields)

@@ -6,6 +6,8 @@ The object's side is `wbpf/filter.bpf.h`.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from wbpf.errors import ConfigError
 
 _VARIABLE = "wbpf_filter"
 _PID, _COMM, _CGROUP = 1, 2, 4
+_COMM_BYTES = 15
 _LAYOUT = struct.Struct("<IIQII16s")
 #: Where version 2 is mounted: below the folder of version 1 on hosts that have both.
 _ROOT = next(
@@ -32,7 +35,7 @@ class Filter:
     """What is traced; None stands for anything.
 
     Args:
-        pid: of a process.
+        pid: of a process that there is.
         comm: the name of a thread, 15 bytes at most.
         cgroup: the folder of a cgroup (v2); processes in it and below it are traced.
     """
@@ -51,11 +54,15 @@ class Filter:
         comm = (self.comm or "").encode()
         if self.pid is not None:
             flags |= _PID
+            _validate_pid(self.pid)
         if self.comm is not None:
             flags |= _COMM
-            if len(comm) > 15:
+            if len(comm) > _COMM_BYTES:
+                kept = comm[:_COMM_BYTES].decode(errors="ignore")
                 raise ConfigError(
-                    f"--comm {self.comm!r} can't be used", "the kernel keeps 15 bytes of a name"
+                    f"--comm {self.comm!r} can't be used",
+                    f"it has {len(comm)} bytes, and the kernel keeps {_COMM_BYTES} of a thread's name",
+                    f"--comm {shlex.quote(kept)}",
                 )
         if self.cgroup is not None:
             flags |= _CGROUP
@@ -75,6 +82,19 @@ class Filter:
                 "include <wbpf/filter.bpf.h> in it and ask wbpf_filtered()",
             )
         target.set(_VARIABLE, self.pack())
+
+
+def _validate_pid(pid: int) -> None:
+    what = f"--pid {pid} can't be used"
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        if not Path("/proc/self").exists():  # nobody can tell
+            return
+        raise ConfigError(what, "there is no such process", "`ps -e` lists them") from None
+    group = re.search(r"^Tgid:\t(\d+)$", status, re.MULTILINE)
+    if group and int(group[1]) != pid:
+        raise ConfigError(what, f"it is a thread of process {group[1]}", f"--pid {group[1]}")
 
 
 def _cgroup(path: str) -> tuple[int, int]:

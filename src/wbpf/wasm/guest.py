@@ -6,9 +6,8 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from wbpf import _native
 from wbpf.errors import ConfigError, WasmError
@@ -16,6 +15,7 @@ from wbpf.wasm.grants import Grants, Rights, demand
 from wbpf.wasm.host import END, Host, Setting
 from wbpf.wasm.limits import DEFAULT_DEADLINE_MS, DEFAULT_MEMORY_MIB, Limits
 from wbpf.wasm.result import Cause, RunResult, ended
+from wbpf.wasm.settled import Settled
 
 if TYPE_CHECKING:
     from wbpf.wasm.events import Decoder, Event
@@ -54,11 +54,12 @@ class Guest:
         self.name, self._module = module.name, module
         manifest = module.manifest
         asked = manifest.capabilities if manifest else None
+        setting = _setting(module, options)
         if asked is not None:
             demand(module.name, asked, options.grants)
         rights = Rights.of(asked, options.grants)
         self._emitter = Emitter(manifest, options)
-        self._host = Host(_setting(module, options), rights, self._emitter, options.on_log or _ignore)
+        self._host = Host(setting, rights, self._emitter, options.on_log or _ignore)
         limits = options.limits
         memory_mib = limits.memory_mib or (asked.memory_mib if asked else DEFAULT_MEMORY_MIB)
         deadline_ms = limits.deadline_ms
@@ -139,6 +140,7 @@ class Guest:
             self._emitter.count,
             self._native.memory_bytes(),
             self._host.error or self._refused(),
+            self._native.has_told(),
         )
 
     def _refused(self) -> WasmError | None:
@@ -219,27 +221,11 @@ def _ignore(level: int, text: str) -> None:
 
 def _setting(module: Module, options: Options) -> Setting:
     """What the parameters and the other options say about objects."""
-    manifest = module.manifest
-    values: dict[str, Callable[[int], bytes]] = {}
-    texts: dict[str, str] = {}
-    unwanted: set[str] = set()
-    for name in options.params:
-        if manifest is None or manifest.param(name) is None:
-            names = ", ".join(f"--{param.name}" for param in manifest.params) if manifest else "none"
-            raise ConfigError(f"module {module.name!r} has no parameter {name!r}", "", f"it has {names}")
-    for param in manifest.params if manifest else ():
-        value: Any = options.params.get(param.name, param.value_of_default())
-        if value is None:
-            raise ConfigError(f"parameter --{param.name} is missing", param.help, f"add {param.example()}")
-        texts[param.name] = str(value) if param.type == "duration" else param.text(value)
-        unwanted.update(param.unwanted_programs(value))
-        if param.variable:
-            values[param.variable] = partial(param.pack, value)
+    if options.filter is not None:
+        options.filter.pack()  # errors are told before anything runs
     return Setting(
         objects=module.objects,
-        values=values,
-        unwanted=frozenset(unwanted),
-        params=texts,
+        settled=Settled.of(module.manifest, module.name, options.params),
         filter=options.filter,
         btf=options.btf,
     )

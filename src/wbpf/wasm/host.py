@@ -11,6 +11,7 @@ from wbpf import _native
 from wbpf.bpf.kernel import Object
 from wbpf.errors import AccessError, BpfError, ConfigError, FormatError, WbpfError
 from wbpf.wasm.grants import Rights, place_of
+from wbpf.wasm.settled import Settled
 
 if TYPE_CHECKING:
     from wbpf.bpf.links import Link
@@ -52,15 +53,12 @@ class Setting:
 
     Args:
         objects: the module's eBPF objects, by name.
-        values: of parameters' variables, by name: packs the value for a variable's size.
-        unwanted: programs that are not to be loaded.
+        settled: the parameters.
         btf: a file with the kernel's BTF.
     """
 
     objects: Mapping[str, bytes]
-    values: Mapping[str, Callable[[int], bytes]] = field(default_factory=dict)
-    unwanted: frozenset[str] = frozenset()
-    params: Mapping[str, str] = field(default_factory=dict)
+    settled: Settled = field(default_factory=Settled)
     filter: Filter | None = None
     btf: str | None = None
 
@@ -142,12 +140,7 @@ class Host:
         return handle
 
     def _prepare(self, target: Object) -> None:
-        for program in target.programs.values():
-            if program.name in self._setting.unwanted:
-                program.autoload = False
-        for name, pack in self._setting.values.items():
-            if name in target.variables:
-                target.set(name, pack(target.variables.describe(name).size_bytes))
+        self._setting.settled.apply(target)
         if self._setting.filter is not None:
             self._setting.filter.apply(target)
 
@@ -336,10 +329,10 @@ class Host:
     # ---- what the guest knows and says ----
 
     def param_get(self, name: str, room: int) -> Answer:
-        text = self._setting.params.get(name)
+        text = self._setting.settled.texts.get(name)
         if text is None:
             raise MissingError(
-                f"the module has no parameter {name!r}", nearest(name, list(self._setting.params))
+                f"the module has no parameter {name!r}", nearest(name, list(self._setting.settled.texts))
             )
         encoded = text.encode()
         return len(encoded), encoded[:room]

@@ -10,6 +10,7 @@ from wbpf import _native
 from wbpf.errors import WasmError
 from wbpf.wasm.cache import Cache
 from wbpf.wasm.engine import open_engine
+from wbpf.wasm.file import read_file
 from wbpf.wasm.grants import Grants
 from wbpf.wasm.guest import Guest, Options
 from wbpf.wasm.imports import validate_imports
@@ -58,17 +59,10 @@ class Module:
         """Open a file; its compiled code is kept in the user's cache by default.
 
         Raises:
-            WasmError: it can't be read.
+            ConfigError: it can't be read.
             FormatError: see Module.
         """
-        try:
-            with open(path, "rb") as file:  # noqa: PTH123 - faster than by Path, which start-up is measured with
-                wasm = file.read()
-        except OSError as error:
-            raise WasmError(
-                f"module {os.fspath(path)!r} can't be opened", os.strerror(error.errno or 0), "check the path"
-            ) from error
-        return cls(wasm, os.path.basename(path), Cache() if cache is None else cache)  # noqa: PTH119
+        return cls(read_file(path), os.path.basename(path), Cache() if cache is None else cache)  # noqa: PTH119
 
     def _btf(self, given: str | None) -> str | None:
         """The file of the kernel's BTF, where the kernel has none or another is given."""
@@ -128,7 +122,8 @@ class Module:
 
         Args:
             args: for the guest, behind its name.
-            params: values of the manifest's parameters, by name; the others have their defaults.
+            params: values of the manifest's parameters, by name, as texts of the command line (`"10ms"`) or
+                plain (a duration in ns); the others have their defaults.
             env: from which the manifest's variables are taken; the process's by default.
             grants: what of the manifest's wishes it gets; nothing by default. A module without a manifest may
                 load any eBPF program, and gets no files, network or environment.

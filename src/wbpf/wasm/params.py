@@ -78,6 +78,14 @@ class Param:
             hint = f"did you mean {near[0]!r}?" if near else self.example()
             raise ConfigError(f"--{self.name}={text!r} can't be used", str(error), hint) from None
 
+    def value_of(self, given: Value) -> Value:
+        """The value that a program gives: text as on the command line, or what `parse` returns.
+
+        Raises:
+            ConfigError: it is of another type, or stands for no value.
+        """
+        return self.parse(given if isinstance(given, str) else self.text(given))
+
     def value_of_default(self) -> Value | None:
         """The default as `parse` returns values."""
         if self.type == "duration" and isinstance(self.default, str):

@@ -30,6 +30,7 @@ class RunResult:
         memory_bytes: of linear memory at its end.
         error: the last call of the host's that failed, if any: what a guest that exits with a status above 0
             most likely gave up for.
+        has_told: whether the guest asked for the words of that error, so has most likely printed them.
     """
 
     cause: Cause
@@ -37,6 +38,7 @@ class RunResult:
     events: int = 0
     memory_bytes: int = 0
     error: WbpfError | None = None
+    has_told: bool = False
 
 
 _WHAT = {

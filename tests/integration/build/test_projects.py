@@ -172,7 +172,7 @@ def test_a_skeleton_of_an_object(tool: Path, capsys: pytest.CaptureFixture[str],
     ):
         assert main(["gen", "skeleton", str(made), "--lang", language]) == 0
         assert word in capsys.readouterr().out
-    assert main(["gen", "skeleton", str(tmp_path / "none.o")]) == BuildError.exit_code
+    assert main(["gen", "skeleton", str(tmp_path / "none.o")]) == ConfigError.exit_code
 
 
 def test_generated_go_is_formatted_as_go_wants(
@@ -186,3 +186,15 @@ def test_generated_go_is_formatted_as_go_wants(
         ["gofmt", "-e", str(tmp_path / "skeleton.go")], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_build_that_takes_long_says_why(
+    tool: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "the first build for WebAssembly compiles its C library too"
+    monkeypatch.setattr("wbpf.cli.build._PATIENCE_S", 0.01)
+    assert main(["build", str(tool)]) == 0
+    assert said in capsys.readouterr().err
+    monkeypatch.setattr("wbpf.cli.build._PATIENCE_S", 600.0)
+    assert main(["build", str(tool)]) == 0
+    assert said not in capsys.readouterr().err

@@ -183,3 +183,57 @@ def test_lockdown_is_the_reason_given(elf: bytes, tmp_path: Path, monkeypatch: p
     assert (reason.what, reason.have) == ("helper bpf_probe_read_kernel", Have.NO)
     assert reason.why == "the kernel is locked down for confidentiality"
     assert found["on_tp"].loads is Have.YES
+
+
+CHOSEN = """
+#include <wbpf/vmlinux.h>
+#include <wbpf/program.bpf.h>
+const volatile unsigned long long min_ns;
+struct task_struct___odd { int no_such_field; } __attribute__((preserve_access_index));
+SEC("tp/sched/sched_process_exec") int on_exec(void *context)
+{
+    struct task_struct___odd *task = (void *)bpf_get_current_task();
+    return min_ns ? BPF_CORE_READ(task, no_such_field) : 0;
+}
+SEC("tp/sched/sched_process_exek") int on_other(void *context) { return 0; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+EMPTY = b"\0asm\x01\0\0\0"
+
+
+def test_parameters_choose_programs_and_set_constants(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], elf: bytes
+) -> None:
+    """As with `wbpf run`: a program that is left out is not checked, a branch that can't be taken neither."""
+    from wbpf.build import compile_bpf
+    from wbpf.wasm.manifest import Manifest
+    from wbpf.wasm.params import Param
+    from wbpf.wasm.sections import with_sections
+
+    (tmp_path / "chosen.bpf.c").write_text(CHOSEN)
+    made = compile_bpf(tmp_path / "chosen.bpf.c", tmp_path / "chosen.bpf.o").read_bytes()
+    params = (
+        Param("least", "duration", "0s", variable="min_ns"),
+        Param("other", "bool", False, programs=("on_other",)),
+        Param("name", "string"),
+    )
+    manifest = Manifest("chosen", params=params).to_json()
+    module = tmp_path / "chosen.wasm"
+    module.write_bytes(with_sections(EMPTY, {"wbpf.object.chosen": made, "wbpf.manifest": manifest}))
+
+    def checked(*words: str) -> tuple[int, dict[str, str]]:
+        status = main(["check", str(module), *words, "-o", "json"])
+        return status, {row["program"]: row["loads"] for row in json.loads(capsys.readouterr().out)}
+
+    assert checked() == (0, {"on_exec": "yes"})
+    assert checked("--least", "5ms") == (1, {"on_exec": "no"})
+    assert checked("--other") == (1, {"on_exec": "yes", "on_other": "yes"})
+    for words, said in (
+        (["--leest", "5ms"], "there is no flag --leest: did you mean --least?"),
+        (["--least", "5"], "--least='5' can't be used: it must be a number with a unit"),
+        (["more"], "'more' can't be used: one file is checked at a time"),
+    ):
+        assert main(["check", str(module), *words]) == 2
+        assert f"error: {said}" in capsys.readouterr().err
+    assert main(["check", "--other", str(module)]) == 2
+    assert "try: wbpf check FILE --NAME VALUE" in capsys.readouterr().err

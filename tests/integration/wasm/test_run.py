@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 
 from tests.integration.wasm.guests import ELF_AT, module_of
 from tests.integration.wasm.test_wasm_bpf import COUNT, SAMPLE, load
+from wbpf.errors import ConfigError
 from wbpf.wasm.manifest import Capabilities, EventType, Field, Manifest
+from wbpf.wasm.module import Module
 from wbpf.wasm.params import Param
 from wbpf.wasm.sections import with_sections
 
@@ -183,6 +186,70 @@ def test_events_are_printed_and_filtered(wbpf: Wbpf) -> None:
 def test_a_filter_needs_the_program_to_have_one(wbpf: Wbpf, elf: bytes) -> None:
     done = wbpf(module_of(OPEN + LOAD, elf).wasm, "--pid", "1")
     assert "can't filter by --pid, --comm or --cgroup" in done.stderr and done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--comm", "sixteen bytes !!"), "--comm 'sixteen bytes !!' can't be used: it has 16 bytes"),
+        (("--pid", "4194305"), "--pid 4194305 can't be used: there is no such process"),
+        (("--cgroup", "no/such"), "--cgroup 'no/such' can't be used: No such file"),
+        (("--cgroup", "/etc"), "--cgroup '/etc' can't be used"),
+    ],
+)
+def test_a_bad_filter_is_found_before_the_module_runs(wbpf: Wbpf, words: tuple[str, str], said: str) -> None:
+    """The module would end with another status."""
+    done = wbpf(module_of("(call $exit (i32.const -42))").wasm, *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}") and "\n  try: " in done.stderr
+
+
+def test_the_pid_of_a_thread_is_told_apart(wbpf: Wbpf) -> None:
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        done = wbpf(module_of("").wasm, "--pid", str(thread.native_id))
+    finally:
+        end.set()
+        thread.join()
+    assert done.returncode == 2
+    assert f"it is a thread of process {os.getpid()}\n  try: --pid {os.getpid()}\n" in done.stderr
+
+
+ASKING = """(drop (call $object_open (i32.const 272) (i32.const 6)))
+  (drop (call $last_error (i32.const 2048) (i32.const 512))) (call $exit (i32.const -1))"""
+
+
+def test_an_error_that_the_module_asked_for_is_not_told_twice(wbpf: Wbpf, elf: bytes) -> None:
+    wasm = with_sections(module_of(ASKING, elf).wasm, {})
+    assert wbpf(wasm).stderr == "app.wasm ended with status 1\n"
+    silent = module_of(ASKING.replace("(drop (call $last_error (i32.const 2048) (i32.const 512)))", ""), elf)
+    assert "error: the module has no eBPF object 'events'" in wbpf(silent.wasm).stderr
+    later = module_of(f"(drop (call $last_error (i32.const 2048) (i32.const 512))) {ASKING}", elf)
+    assert wbpf(later.wasm).stderr == "app.wasm ended with status 1\n"
+    again = module_of(
+        ASKING.replace(
+            "(call $exit", "(drop (call $map_find (i32.const 9) (i32.const 272) (i32.const 6))) (call $exit"
+        ),
+        elf,
+    )
+    assert "error: " in wbpf(again.wasm).stderr, "of the last failure it did not ask"
+
+
+def test_parameters_from_python_are_read_like_flags() -> None:
+    params = (Param("interval", "duration", "1s"), Param("low", "uint", 3))
+    manifest = Manifest("guest", params=params).to_json()
+    ask = """(call $exit (i32.sub (i32.const 0)
+      (call $param_get (i32.const 384) (i32.const 8) (i32.const 2048) (i32.const 64))))"""
+    name = '(data (i32.const 384) "interval")'
+    module = Module(with_sections(module_of(ask, extra=name).wasm, {"wbpf.manifest": manifest}), "guest")
+    assert module.run(params={"interval": "1h"}).exit_status == len("3600000000000")
+    assert module.run(params={"interval": 10**9}).exit_status == len("1000000000")
+    with pytest.raises(ConfigError, match="--interval='soon' can't be used: it must be a number with a unit"):
+        module.run(params={"interval": "soon"})
+    with pytest.raises(ConfigError, match="--low='-1' can't be used"):
+        module.run(params={"low": -1})
 
 
 def test_a_time_limit(wbpf: Wbpf) -> None:

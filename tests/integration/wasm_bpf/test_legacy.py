@@ -1,4 +1,4 @@
-"""What is said of an object that libbpf no longer reads."""
+"""What is said of an object that libbpf no longer reads, and what to try."""
 
 from __future__ import annotations
 
@@ -10,4 +10,6 @@ from tests.integration.wasm_bpf.conftest import Build, Running
 def test_maps_of_before_libbpf_1_are_named(build: Build, run: Callable[..., Running]) -> None:
     running = run(build("legacy", "v1", guest="load"))
     assert running.end(91) == []
-    assert "legacy map definitions in 'maps' section" in running.err.read_text()
+    said = running.err.read_text()
+    assert "its maps are in a section 'maps', of a form that libbpf does not read since" in said
+    assert 'try: write them as struct { __uint(type, …); … } NAME SEC(".maps")' in said

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from wbpf.bpf import diagnosis
-from wbpf.bpf.diagnosis import Rejection, explain, parse_rejection, reason_of
+from wbpf.bpf.diagnosis import Rejection, explain, forbidden, parse_rejection, reason_of
 from wbpf.bpf.features import Answer, Have
+from wbpf.bpf.kinds import ProgramType
 from wbpf.bpf.nearest import hint, nearest
 from wbpf.errors import AccessError, BpfError
 
@@ -114,3 +115,49 @@ def test_the_nearest_name() -> None:
     assert nearest("zzz", names) is None
     assert hint("sys_enter_open", names) == "did you mean 'sys_enter_openat'?"
     assert hint("zzz", names) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "why", "hint"),
+    [
+        (
+            ProgramType.LSM,
+            {"lsm": "lockdown,yama"},
+            "its security modules are lockdown,yama, without bpf",
+            "lsm=",
+        ),
+        (ProgramType.LSM, {"lsm": "yama,bpf"}, "", "CONFIG_BPF_LSM=y"),
+        (ProgramType.LSM, {}, "", "CONFIG_BPF_LSM=y"),
+        (
+            ProgramType.LSM,
+            {"lsm": "bpf", "lockdown": "none [integrity] confidentiality"},
+            "for integrity",
+            "boot",
+        ),
+        (ProgramType.TRACING, {"lsm": "yama", "lockdown": "[none] integrity"}, "", "look whether"),
+        (
+            ProgramType.TRACING,
+            {"lockdown": "none integrity [confidentiality]"},
+            "confidentiality",
+            "boot without",
+        ),
+    ],
+)
+def test_why_the_kernel_forbids_a_kind(
+    tmp_path: Path, kind: ProgramType, files: dict[str, str], why: str, hint: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(f"{content}\n")
+    said, tried = forbidden(kind, tmp_path)
+    general = "the kernel forbids it, although no capability is missing"
+    assert said.startswith(general) and said.endswith(why) and bool(why) == (said != general)
+    assert hint in tried
+
+
+def test_maps_of_a_form_that_is_gone() -> None:
+    log = "libbpf: elf: legacy map definitions in 'maps' section are not supported by libbpf v1.0+\n"
+    error = explain("it can't be opened", -errno.ENOTSUP, log)
+    assert (
+        error.why == "its maps are in a section 'maps', of a form that libbpf does not read since version 1.0"
+    )
+    assert 'SEC(".maps")' in error.hint

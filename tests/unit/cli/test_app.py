@@ -64,6 +64,13 @@ def test_the_version(run: Run) -> None:
     assert run("--version").out == f"wbpf {__version__}\n"
 
 
+def test_the_package_is_the_command() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "wbpf", "--version"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == f"wbpf {__version__}\n"
+
+
 def test_errors_say_what_why_and_what_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise StoreError("the store can't be read", "a \x1b[31mcause", "turn it round")

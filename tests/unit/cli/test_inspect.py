@@ -152,7 +152,7 @@ def test_columns(elf: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (EMPTY, 10, "error: 'probe' has no eBPF object: neither in its sections nor in its memory\n"),
         (EMPTY + b"\x0b\x7f", 5, CUT),
         (b"\0asm\x0d\0\x01\0", 5, COMPONENT),
-        (None, 10, "error: 'PATH' can't be read: No such file or directory\n  try: check the path\n"),
+        (None, 2, "error: 'PATH' can't be read: No such file or directory\n  try: check the path\n"),
     ],
 )  # fmt: skip
 def test_what_is_no_probe(

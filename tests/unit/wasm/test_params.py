@@ -105,3 +105,36 @@ def test_text_of_a_value_is_read_back(kind: str, number: int, real: float, text:
     value: Value = {"bool": number % 2 == 0, "float": real, "string": text}.get(kind, number)
     param = Param("p", kind)  # type: ignore[arg-type]
     assert param.parse(param.text(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "value"),
+    [
+        ("duration", "1h", 3600 * 10**9),
+        ("duration", 10**6, 10**6),
+        ("uint", "7", 7),
+        ("float", 3, 3.0),
+        ("bool", "off", False),
+        ("bool", True, True),
+        ("string", "1h", "1h"),
+    ],
+)
+def test_values_that_a_program_gives(kind: str, given: Value, value: Value) -> None:
+    found = Param("p", kind).value_of(given)  # type: ignore[arg-type]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        ("duration", 1.5, "a number with a unit"),
+        ("duration", "soon", "a number with a unit"),
+        ("int", 1.5, "must be a whole number"),
+        ("uint", -1, "at least 0"),
+        ("uint", True, "must be a whole number"),
+        ("bool", 2, "must be true or false"),
+    ],
+)
+def test_values_of_another_type(kind: str, given: Value, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Param("p", kind).value_of(given)  # type: ignore[arg-type]

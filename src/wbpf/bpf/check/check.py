@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from wbpf.bpf.btf.core import Resolved
 from wbpf.bpf.btf.types import Kind as BtfKind
@@ -27,7 +28,9 @@ _PREFIX = {
 }
 
 
-def check_object(name: str, elf: bytes, kernel: Kernel) -> list[Finding]:
+def check_object(
+    name: str, elf: bytes, kernel: Kernel, prepare: Callable[[Object], None] | None = None
+) -> list[Finding]:
     """Check each program of an object by itself.
 
     Libbpf loads all programs of an object that are not left out (`?` before the section's name), or none.
@@ -37,6 +40,7 @@ def check_object(name: str, elf: bytes, kernel: Kernel) -> list[Finding]:
         name: of the object, for messages.
         elf: its content.
         kernel: that it would be loaded into.
+        prepare: sets its variables and which programs are loaded; the others are left out.
 
     Raises:
         FormatError: it is no eBPF object, or is damaged.
@@ -50,8 +54,27 @@ def check_object(name: str, elf: bytes, kernel: Kernel) -> list[Finding]:
             finding.load_needs(answer)
         return findings
     with Object(elf, name) as opened:
-        pairs = [(one, opened.programs[one.name]) for one in file.programs if one.name in opened.programs]
+        wanted = list(opened.programs.values())
+        if prepare is not None:
+            before = {one.name: one.autoload for one in wanted}
+            prepare(opened)
+            wanted = [one for one in wanted if one.autoload or not before[one.name]]
+            file = _with_constants(file, opened)
+        names = {one.name for one in wanted}
+        pairs = [(one, opened.programs[one.name]) for one in file.programs if one.name in names]
         return [_check(file, one, program, kernel, resolved, name) for one, program in pairs]
+
+
+def _with_constants(file: ObjectFile, opened: Object) -> ObjectFile:
+    """The object as its constants have been set."""
+    data = dict(file.data)
+    for name in opened.variables:
+        known = opened.variables.describe(name)
+        value = opened.native.get(name, known.size_bytes)
+        if known.section.startswith(".rodata") and isinstance(value, bytes) and name in file.places:
+            content, at = data[known.section], file.places[name]
+            data[known.section] = content[:at] + value + content[at + len(value) :]
+    return replace(file, data=data)
 
 
 def _resolve(file: ObjectFile, kernel: Kernel) -> Mapping[tuple[str, int], Resolved] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from wbpf.bpf.btf import Btf, Kind, Resolver
 from wbpf.bpf.btf.types import Enum
 from wbpf.bpf.check.trial import Trial, knows_helper, load_trial
-from wbpf.bpf.diagnosis import kernel_functions
+from wbpf.bpf.diagnosis import forbidden, kernel_functions
 from wbpf.bpf.features import Answer, Have, have_capabilities
 from wbpf.bpf.helpers import helper_name
 from wbpf.bpf.kinds import MapType, ProgramType, name_of
@@ -52,6 +53,8 @@ class Kernel:
         error, log = load_trial(trial)
         if error == 0:
             return Answer(what, Have.YES, "tried")
+        if error == -errno.EPERM and not log:
+            return Answer(what, Have.NO, *forbidden(trial.type))
         said = [line for line in log.splitlines() if line and not line.startswith("processed ")]
         last = said[-1:] or [f"it refuses them: {os.strerror(-error)}"]
         return Answer(what, Have.NO, last[0], "use another kind of program, or another kernel")
