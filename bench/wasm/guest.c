@@ -59,44 +59,50 @@ static int32_t attach(void)
 
 /* ---- maps ---- */
 
+/* A slice for each line that comes in. */
 static void measure_maps(uint32_t rounds)
 {
     enum { KEYS = 512 };
     int32_t table = map("table");
-    uint64_t value, sum = 0;
-    int64_t at = wbpf_abi_now_ns();
-    for (uint32_t round = 0; round < rounds; round++)
-        for (uint32_t key = 0; key < KEYS; key++) {
-            value = key + round;
-            check(wbpf_abi_map_update(table, &key, sizeof key, &value, sizeof value, 0), "update");
-        }
-    report("update", at, (int64_t)rounds * KEYS);
-    at = wbpf_abi_now_ns();
-    for (uint32_t round = 0; round < rounds; round++)
-        for (uint32_t key = 0; key < KEYS; key++) {
-            check(wbpf_abi_map_lookup(table, &key, sizeof key, &value, sizeof value, 0), "lookup");
-            sum += value;
-        }
-    report("lookup", at, (int64_t)rounds * KEYS);
-    at = wbpf_abi_now_ns();
-    uint32_t seen = 0, key, next;
-    for (uint32_t round = 0; round < rounds; round++) {
-        int32_t error = wbpf_abi_map_next_key(table, NULL, 0, &key, sizeof key);
-        for (; error == 0; seen++, key = next)
-            error = wbpf_abi_map_next_key(table, &key, sizeof key, &next, sizeof next);
-    }
-    report("next_key", at, seen);
-    int64_t spent = 0;
-    for (uint32_t round = 0; round < rounds; round++) {
+    uint64_t value, sum;
+    uint32_t seen, key, next;
+    while (getchar() != EOF) {
+        int64_t at = wbpf_abi_now_ns();
+        for (uint32_t round = 0; round < rounds; round++)
+            for (key = 0; key < KEYS; key++) {
+                value = key + round;
+                check(wbpf_abi_map_update(table, &key, sizeof key, &value, sizeof value, 0), "update");
+            }
+        report("update", at, (int64_t)rounds * KEYS);
         at = wbpf_abi_now_ns();
-        for (key = 0; key < KEYS; key++)
-            check(wbpf_abi_map_delete(table, &key, sizeof key), "delete");
-        spent += wbpf_abi_now_ns() - at;
-        for (key = 0; key < KEYS; key++)
-            check(wbpf_abi_map_update(table, &key, sizeof key, &value, sizeof value, 0), "update");
+        sum = 0;
+        for (uint32_t round = 0; round < rounds; round++)
+            for (key = 0; key < KEYS; key++) {
+                check(wbpf_abi_map_lookup(table, &key, sizeof key, &value, sizeof value, 0), "lookup");
+                sum += value;
+            }
+        report("lookup", at, (int64_t)rounds * KEYS);
+        at = wbpf_abi_now_ns();
+        seen = 0;
+        for (uint32_t round = 0; round < rounds; round++) {
+            int32_t error = wbpf_abi_map_next_key(table, NULL, 0, &key, sizeof key);
+            for (; error == 0; seen++, key = next)
+                error = wbpf_abi_map_next_key(table, &key, sizeof key, &next, sizeof next);
+        }
+        report("next_key", at, seen);
+        int64_t spent = 0;
+        for (uint32_t round = 0; round < rounds; round++) {
+            at = wbpf_abi_now_ns();
+            for (key = 0; key < KEYS; key++)
+                check(wbpf_abi_map_delete(table, &key, sizeof key), "delete");
+            spent += wbpf_abi_now_ns() - at;
+            for (key = 0; key < KEYS; key++)
+                check(wbpf_abi_map_update(table, &key, sizeof key, &value, sizeof value, 0), "update");
+        }
+        printf("delete %.3f\n", (double)spent / ((double)rounds * KEYS));
+        printf("sum %llu seen %u\n", (unsigned long long)sum, seen);
+        fflush(stdout);
     }
-    printf("delete %.3f\n", (double)spent / ((double)rounds * KEYS));
-    printf("sum %llu seen %u\n", (unsigned long long)sum, seen);
 }
 
 /* ---- rings ---- */

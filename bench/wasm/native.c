@@ -72,44 +72,50 @@ static struct bpf_link *attach(void)
     return link;
 }
 
+/* A slice for each line that comes in. */
 static void measure_maps(uint32_t rounds)
 {
     enum { KEYS = 512 };
     int table = map("table");
-    uint64_t value, sum = 0;
-    int64_t at = now_ns();
-    for (uint32_t round = 0; round < rounds; round++)
-        for (uint32_t key = 0; key < KEYS; key++) {
-            value = key + round;
-            check(bpf_map_update_elem(table, &key, &value, 0), "update");
-        }
-    report("update", at, (int64_t)rounds * KEYS);
-    at = now_ns();
-    for (uint32_t round = 0; round < rounds; round++)
-        for (uint32_t key = 0; key < KEYS; key++) {
-            check(bpf_map_lookup_elem(table, &key, &value), "lookup");
-            sum += value;
-        }
-    report("lookup", at, (int64_t)rounds * KEYS);
-    at = now_ns();
-    uint32_t seen = 0, key, next;
-    for (uint32_t round = 0; round < rounds; round++) {
-        int error = bpf_map_get_next_key(table, NULL, &key);
-        for (; error == 0; seen++, key = next)
-            error = bpf_map_get_next_key(table, &key, &next);
-    }
-    report("next_key", at, seen);
-    int64_t spent = 0;
-    for (uint32_t round = 0; round < rounds; round++) {
+    uint64_t value, sum;
+    uint32_t seen, key, next;
+    while (getchar() != EOF) {
+        int64_t at = now_ns();
+        for (uint32_t round = 0; round < rounds; round++)
+            for (key = 0; key < KEYS; key++) {
+                value = key + round;
+                check(bpf_map_update_elem(table, &key, &value, 0), "update");
+            }
+        report("update", at, (int64_t)rounds * KEYS);
         at = now_ns();
-        for (key = 0; key < KEYS; key++)
-            check(bpf_map_delete_elem(table, &key), "delete");
-        spent += now_ns() - at;
-        for (key = 0; key < KEYS; key++)
-            check(bpf_map_update_elem(table, &key, &value, 0), "update");
+        sum = 0;
+        for (uint32_t round = 0; round < rounds; round++)
+            for (key = 0; key < KEYS; key++) {
+                check(bpf_map_lookup_elem(table, &key, &value), "lookup");
+                sum += value;
+            }
+        report("lookup", at, (int64_t)rounds * KEYS);
+        at = now_ns();
+        seen = 0;
+        for (uint32_t round = 0; round < rounds; round++) {
+            int error = bpf_map_get_next_key(table, NULL, &key);
+            for (; error == 0; seen++, key = next)
+                error = bpf_map_get_next_key(table, &key, &next);
+        }
+        report("next_key", at, seen);
+        int64_t spent = 0;
+        for (uint32_t round = 0; round < rounds; round++) {
+            at = now_ns();
+            for (key = 0; key < KEYS; key++)
+                check(bpf_map_delete_elem(table, &key), "delete");
+            spent += now_ns() - at;
+            for (key = 0; key < KEYS; key++)
+                check(bpf_map_update_elem(table, &key, &value, 0), "update");
+        }
+        printf("delete %.3f\n", (double)spent / ((double)rounds * KEYS));
+        printf("sum %llu seen %u\n", (unsigned long long)sum, seen);
+        fflush(stdout);
     }
-    printf("delete %.3f\n", (double)spent / ((double)rounds * KEYS));
-    printf("sum %llu seen %u\n", (unsigned long long)sum, seen);
 }
 
 static uint64_t expected;
@@ -142,12 +148,16 @@ static void measure_ring(uint32_t rounds)
     printf("wrong %u expected %llu\n", wrong, (unsigned long long)expected);
 }
 
+/* Until `expect` events have come, or none for two seconds. */
 static void measure_live(uint64_t expect)
 {
     struct ring_buffer *ring = ring_buffer__new(map("events"), take, NULL, NULL);
     attach();
-    while (expected < expect && ring_buffer__poll(ring, 2000) > 0)
-        ;
+    int64_t quiet_since = now_ns();
+    while (expected < expect && now_ns() - quiet_since < 2000000000ll)
+        /* 0 is no time-out: a record that is still being written wakes too. */
+        if (check(ring_buffer__poll(ring, 2000), "poll") > 0)
+            quiet_since = now_ns();
     uint32_t zero = 0;
     uint64_t variables[2];
     check(bpf_map_lookup_elem(bpf_map__fd(bpf_object__find_map_by_name(object, ".bss")), &zero, variables),
@@ -156,7 +166,7 @@ static void measure_live(uint64_t expect)
            (unsigned long long)variables[1]);
 }
 
-/* So many calls, so many a second, once a line has come in. */
+/* So many calls, so many a second, once a line has come in. Prints how many a second they were. */
 static void produce(uint64_t count, double a_second)
 {
     printf("%d\n", getpid());
@@ -170,7 +180,7 @@ static void produce(uint64_t count, double a_second)
             while ((double)(now_ns() - start_ns) < (double)i * 1e9 / a_second)
                 ;
     }
-    printf("%.6f\n", (double)(now_ns() - start_ns) / 1e9);
+    printf("%.0f\n", (double)count * 1e9 / (double)(now_ns() - start_ns));
 }
 
 int main(int count, char **words)

@@ -76,9 +76,8 @@ def run(programs: Programs, command: list[str]) -> Outcome:
         BenchError: it failed, or what it read is not what was written.
     """
     outcome = Outcome()
-    environment = {**os.environ, "WBPF_CACHE_DIR": str(programs.cache)}
     started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with _start(programs, command) as process:
         assert process.stdout is not None
         for line in process.stdout:
             words = line.split()
@@ -123,23 +122,41 @@ def measure_startup(programs: Programs, rounds: int) -> tuple[Samples, Samples]:
     return guest, native
 
 
-def measure_maps(programs: Programs, rounds: int, passes: int) -> tuple[Samples, Samples]:
-    """Nanoseconds an operation. Guest, native."""
+def measure_maps(programs: Programs, slices: int, passes: int) -> tuple[Samples, Samples]:
+    """Nanoseconds an operation, of both at once in turn. Guest, native."""
     guest: Samples = defaultdict(list)
     native: Samples = defaultdict(list)
-    for _ in range(rounds):
-        for command, samples in (
-            (programs.guest("maps", passes), guest),
-            (programs.baseline("maps", passes), native),
-        ):
-            outcome = run(programs, command)
-            sums = {name: outcome.figures[name] for name in ("sum", "seen")}
-            wanted = sum(key + passes - 1 for key in range(512)) * passes
-            if sums != {"sum": [wanted], "seen": [512 * passes]}:
-                raise BenchError("the maps did not hold what was written", str(sums))
-            for name in ("update", "lookup", "next_key", "delete"):
-                samples[name] += outcome.figures[name]
+    with (
+        _start(programs, programs.guest("maps", passes), stdin=subprocess.PIPE) as one,
+        _start(programs, programs.baseline("maps", passes), stdin=subprocess.PIPE) as other,
+    ):
+        for at in range(slices + 1):
+            for process, samples in ((one, guest), (other, native)):
+                figures = _slice_of_maps(process)
+                wanted = sum(key + passes - 1 for key in range(512)) * passes
+                if figures["sum"] != wanted or figures["seen"] != 512 * passes:
+                    raise BenchError("the maps did not hold what was written", str(figures))
+                for name in ("update", "lookup", "next_key", "delete") if at else ():
+                    samples[name].append(figures[name])
     return guest, native
+
+
+def _start(programs: Programs, command: list[str], stdin: int | None = None) -> subprocess.Popen[str]:
+    environment = {**os.environ, "WBPF_CACHE_DIR": str(programs.cache)}
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _slice_of_maps(process: subprocess.Popen[str]) -> dict[str, float]:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    figures: dict[str, float] = {}
+    while "seen" not in figures:
+        words = process.stdout.readline().split()
+        if not words:
+            raise BenchError("a program of the benchmark ended early", f"status {process.wait()}")
+        figures |= zip(words[::2], map(float, words[1::2]), strict=True)
+    return figures
 
 
 def measure_rings(programs: Programs, rounds: int, drains: int) -> Samples:
@@ -152,38 +169,56 @@ def measure_rings(programs: Programs, rounds: int, drains: int) -> Samples:
     return samples
 
 
-def live(programs: Programs, is_guest: bool, rate: float, seconds: float) -> float:
-    """Events lost of a producer's that makes so many a second."""
+@dataclass(frozen=True)
+class Live:
+    """What became of a producer's events: how many were lost, and how many a second they really were."""
+
+    lost: int
+    rate: float
+
+
+def live(programs: Programs, is_guest: bool, rate: float, seconds: float) -> Live:
+    """Consume the events of a producer that makes so many a second, if it can.
+
+    Raises:
+        BenchError: some are neither seen nor known to be lost.
+    """
     count = int(rate * seconds)
-    producing = [str(programs.native), "produce", str(count), str(rate)]
-    with subprocess.Popen(producing, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as producer:
+    seen = lost = 0
+    with _start(
+        programs, [str(programs.native), "produce", str(count), str(rate)], subprocess.PIPE
+    ) as producer:
         assert producer.stdin is not None and producer.stdout is not None
         pid = producer.stdout.readline().strip()
         command = programs.guest("live", count, pid) if is_guest else programs.baseline("live", count, pid)
-        environment = {**os.environ, "WBPF_CACHE_DIR": str(programs.cache)}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as consumer:
+        with _start(programs, command) as consumer:
             assert consumer.stdout is not None
             for line in consumer.stdout:
-                if line.strip() == "attached":
+                words = line.split()
+                if words == ["attached"]:
                     producer.stdin.write("\n")
                     producer.stdin.flush()
-                words = line.split()
-                if words[0] == "wrong":
-                    seen, refused = int(words[3]), int(words[5])
-        if consumer.returncode or seen + refused < count:
-            raise BenchError(f"{count} calls were made, {seen} events seen and {refused} refused")
-    return float(refused)
+                elif words[0] == "wrong":
+                    wrong, seen, lost = int(words[1]), int(words[3]), int(words[5])
+        if consumer.returncode or wrong or seen + lost != count:
+            raise BenchError(f"{count} calls were made, {seen} events seen, {wrong} wrong and {lost} refused")
+        return Live(lost, float(producer.stdout.readline()))
 
 
-def highest_lossless_rate(programs: Programs, seconds: float) -> float:
-    """Events a second of which the native consumer loses none, three times over."""
+def highest_lossless_rate(programs: Programs, seconds: float) -> tuple[float, bool]:
+    """Events a second of which the native consumer loses none, three times over.
+
+    And whether that is all that the producer can make.
+    """
     good, bad = 50_000.0, 0.0
     while not bad or bad / good > 1.15:
         rate = (good + bad) / 2 if bad else good * 2
-        if rate > 4e6:
-            break
-        if any(live(programs, False, rate, seconds) for _ in range(3)):
+        runs = [live(programs, False, rate, seconds) for _ in range(3)]
+        slowest = min(run.rate for run in runs)
+        if any(run.lost for run in runs):
             bad = rate
+        elif slowest < 0.95 * rate:
+            return max(good, slowest), True
         else:
             good = rate
-    return good
+    return good, False

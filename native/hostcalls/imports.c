@@ -12,17 +12,8 @@ struct guest_function {
     const char *name, *parameters;
     uint32_t struct_bytes;
     bool is_wide;
-    native_function native; /* NULL: Python answers */
+    wasmtime_unchecked call;
 };
-
-static const struct guest_function functions[] = {
-#define NATIVE(name, parameters, bytes, wide)   {#name, parameters, bytes, wide, native_##name},
-#define SCRIPTED(name, parameters, bytes, wide) {#name, parameters, bytes, wide, NULL},
-    WBPF_NATIVE_FUNCTIONS(NATIVE) WBPF_SCRIPTED_FUNCTIONS(SCRIPTED)
-#undef NATIVE
-#undef SCRIPTED
-};
-#define FUNCTIONS (sizeof functions / sizeof functions[0])
 
 struct binding {
     wbpf_guest *guest;
@@ -47,6 +38,10 @@ static const char *kind_name(char kind)
 
 /* ---- arguments ---- */
 
+/* Into each function's own call below, where the parameters are constants: a loop over them costs more than
+ * the rest, as the kernel forgets predicted branches with every system call. */
+#define INLINED static inline __attribute__((always_inline))
+
 static int read_handle(wbpf_guest *guest, char kind, int32_t handle)
 {
     if (guest_find(guest, handle, kind))
@@ -65,77 +60,118 @@ static int read_range(wbpf_guest *guest, uint32_t at, uint32_t bytes, wbpf_guest
     return -EFAULT;
 }
 
-static int read_arguments(wbpf_guest *guest, const struct guest_function *function,
-                          const wasmtime_val_raw_t *values, wbpf_guest_argument *out, uint32_t *count)
+/* One argument of `values`, which moves on. */
+INLINED int read_argument(wbpf_guest *guest, char kind, uint32_t struct_bytes,
+                          const wasmtime_val_raw_t **values, wbpf_guest_argument *out)
 {
-    const char *kind = function->parameters;
-    int error = 0;
-    for (; *kind && !error; kind++, out++) {
-        out->kind = *kind;
-        switch (*kind) {
-        case 'o':
-        case 'p':
-        case 'l':
-        case 'm':
-        case 'r':
-            error = read_handle(guest, *kind, values->i32);
-            __attribute__((fallthrough));
-        case 'i':
-            out->number = (values++)->i32;
-            break;
-        case 'u':
-            out->number = (uint32_t)(values++)->i32;
-            break;
-        case 'I':
-        case 'U':
-            out->number = (values++)->i64;
-            break;
-        case 's':
-            error = read_range(guest, (uint32_t)(values++)->i32, function->struct_bytes, out);
-            break;
-        default:
-            error = read_range(guest, (uint32_t)values[0].i32, (uint32_t)values[1].i32, out);
-            values += 2;
-        }
+    const wasmtime_val_raw_t *at = (*values)++;
+    out->kind = kind;
+    switch (kind) {
+    case 'o':
+    case 'p':
+    case 'l':
+    case 'm':
+    case 'r':
+        out->number = at->i32;
+        return read_handle(guest, kind, at->i32);
+    case 'i':
+        out->number = at->i32;
+        return 0;
+    case 'u':
+        out->number = (uint32_t)at->i32;
+        return 0;
+    case 'I':
+    case 'U':
+        out->number = at->i64;
+        return 0;
+    case 's':
+        return read_range(guest, (uint32_t)at->i32, struct_bytes, out);
+    default:
+        (*values)++;
+        return read_range(guest, (uint32_t)at[0].i32, (uint32_t)at[1].i32, out);
     }
-    *count = (uint32_t)(kind - function->parameters);
+}
+
+INLINED int read_arguments(wbpf_guest *guest, const char *parameters, uint32_t count, uint32_t struct_bytes,
+                           const wasmtime_val_raw_t *values, wbpf_guest_argument *out)
+{
+    int error = 0;
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < count; i++) {
+        error = read_argument(guest, parameters[i], struct_bytes, &values, &out[i]);
+        if (error)
+            break;
+    }
     return error;
 }
 
 /* ---- calls ---- */
 
-static wasm_trap_t *call(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t size)
+static wasm_trap_t *fail(wbpf_guest *guest, const char *name, int64_t result)
 {
-    const struct binding *binding = env;
-    const struct guest_function *function = binding->function;
+    guest->failed = name;
+    guest->failed_with = result;
+    guest->failed_speaking = guest->has_spoken;
+    guest->has_told = false;
+    return result == WBPF_GUEST_END || guest->is_refused ? guest_trap(guest) : NULL;
+}
+
+INLINED wasm_trap_t *answer(const struct binding *binding, const char *parameters, uint32_t struct_bytes,
+                            bool is_wide, native_function native, wasmtime_val_raw_t *values)
+{
     wbpf_guest *guest = binding->guest;
+    const char *name = binding->function->name;
     wbpf_guest_argument arguments[WBPF_GUEST_MAX_ARGUMENTS];
-    uint32_t count;
-    (void)caller;
-    (void)size;
+    wasm_trap_t *trap = NULL;
+    uint32_t count = (uint32_t)strlen(parameters);
     guest->has_spoken = false;
-    int64_t result = read_arguments(guest, function, values, arguments, &count);
-    if (result == 0 && guest->polled && *function->parameters == 'o' &&
-        strcmp(function->name, "object_close") == 0 &&
-        guest_closes_polled(guest, (int32_t)arguments[0].number))
+    int64_t result = read_arguments(guest, parameters, count, struct_bytes, values, arguments);
+    if (result == 0 && native)
+        result = native(guest, arguments);
+    else if (result == 0 && guest->polled && strcmp(name, "object_close") == 0 &&
+             guest_closes_polled(guest, (int32_t)arguments[0].number))
         result = -EBUSY;
-    if (result == 0)
-        result = function->native ? function->native(guest, arguments)
-                                  : guest->call(guest->user, function->name, arguments, count);
-    if (result < 0) {
-        guest->failed = function->name;
-        guest->failed_with = result;
-        guest->failed_speaking = guest->has_spoken;
-        guest->has_told = false;
-        if (result == WBPF_GUEST_END || guest->is_refused)
-            return guest_trap(guest);
-    }
-    if (function->is_wide)
+    else if (result == 0)
+        result = guest->call(guest->user, name, arguments, count);
+    if (result < 0)
+        trap = fail(guest, name, result);
+    if (trap)
+        return trap;
+    if (is_wide)
         values[0].i64 = result;
     else
         values[0].i32 = (int32_t)result;
     return NULL;
 }
+
+#define NATIVE(name, parameters, bytes, wide)                                                                \
+    static wasm_trap_t *call_##name(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values,        \
+                                    size_t size)                                                             \
+    {                                                                                                        \
+        (void)caller;                                                                                        \
+        (void)size;                                                                                          \
+        return answer(env, parameters, bytes, wide, native_##name, values);                                  \
+    }
+WBPF_NATIVE_FUNCTIONS(NATIVE)
+#undef NATIVE
+
+/* Those that Python answers. */
+static wasm_trap_t *call_script(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t size)
+{
+    const struct guest_function *function = ((const struct binding *)env)->function;
+    (void)caller;
+    (void)size;
+    return answer(env, function->parameters, function->struct_bytes, function->is_wide, NULL, values);
+}
+
+static const struct guest_function functions[] = {
+#define NATIVE(name, parameters, bytes, wide)   {#name, parameters, bytes, wide, call_##name},
+#define SCRIPTED(name, parameters, bytes, wide) {#name, parameters, bytes, wide, call_script},
+    WBPF_NATIVE_FUNCTIONS(NATIVE) WBPF_SCRIPTED_FUNCTIONS(SCRIPTED)
+#undef NATIVE
+#undef SCRIPTED
+};
+#define FUNCTIONS (sizeof functions / sizeof functions[0])
 
 int64_t native_last_error(wbpf_guest *guest, const wbpf_guest_argument *arguments)
 {
@@ -192,7 +228,7 @@ static int define_function(wbpf_guest *guest, struct binding *binding, char *why
     }
     *at = 0;
     return guest_define(guest, "wbpf", binding->function->name, parameters,
-                        binding->function->is_wide ? "I" : "i", call, binding, why);
+                        binding->function->is_wide ? "I" : "i", binding->function->call, binding, why);
 }
 
 static bool is_imported(const wbpf_guest *guest, const char *module, const char *name)
