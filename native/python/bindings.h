@@ -14,6 +14,10 @@ void bind_kernel(nanobind::module_ &module);
 void bind_user(nanobind::module_ &module);
 void bind_hostcalls(nanobind::module_ &module);
 void bind_user_maps(nanobind::module_ &module);
+void bind_user_packets(nanobind::module_ &module);
+
+/* Of a UserProgram. */
+struct wbpf_user_program *user_program_of(nanobind::handle object);
 
 /* Raise wbpf.errors.TYPE: what failed, why, and what to try next. */
 [[noreturn]] void raise_error(const char *type, const std::string &what, const std::string &why,

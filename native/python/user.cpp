@@ -2,6 +2,7 @@
 #include "bindings.h"
 #include "user/helpers.h"
 #include "user/program.h"
+#include "user/timer.h"
 #include <cerrno>
 #include <cstring>
 #include <nanobind/stl/string.h>
@@ -70,7 +71,18 @@ class UserProgram
         return nb::make_tuple(run.result, static_cast<int>(run.stopped), total_ns);
     }
 
+    /* See wbpf_user_timer_run(); `counts` are those of a wbpf_user_timer_counts. */
+    int run_every(nb::object context, uint64_t period_ns, int stop_fd, nb::object counts)
+    {
+        Context view(context), out(counts);
+        wbpf_user_run run = view.prepare(INT64_MAX);
+        auto *there = static_cast<wbpf_user_timer_counts *>(out.memory(sizeof(wbpf_user_timer_counts)));
+        nb::gil_scoped_release release;
+        return wbpf_user_timer_run(program_, &run, period_ns, stop_fd, there);
+    }
+
     uint32_t id() const { return wbpf_user_program_id(program_); }
+    wbpf_user_program *native() const { return program_; }
 
   private:
     /* A writable buffer for as long as a run takes. */
@@ -85,6 +97,13 @@ class UserProgram
         ~Context() { PyBuffer_Release(&view_); }
         Context(const Context &) = delete;
         Context &operator=(const Context &) = delete;
+
+        void *memory(size_t least) const
+        {
+            if (static_cast<size_t>(view_.len) < least)
+                throw nb::value_error("the buffer is too small");
+            return view_.buf;
+        }
 
         wbpf_user_run prepare(int64_t fuel) const
         {
@@ -104,6 +123,11 @@ class UserProgram
 
 } // namespace
 
+wbpf_user_program *user_program_of(nb::handle object)
+{
+    return nb::cast<const UserProgram &>(object).native();
+}
+
 void bind_user(nb::module_ &m)
 {
     nb::class_<UserProgram>(m, "UserProgram")
@@ -111,6 +135,9 @@ void bind_user(nb::module_ &m)
                       const std::vector<uint64_t> &, const std::vector<uint64_t> &, bool, uint32_t>(),
              "code"_a, "entry"_a, "helpers"_a, "maps"_a, "values"_a, "entries"_a, "checked"_a, "kind"_a = 0)
         .def("id", &UserProgram::id)
+        .def("run_every", &UserProgram::run_every, "context"_a, "period_ns"_a, "stop_fd"_a, "counts"_a,
+             nb::sig("def run_every(self, context: bytearray, period_ns: int, stop_fd: int, "
+                     "counts: bytearray) -> int"))
         .def("run", &UserProgram::run, "context"_a.none(), "fuel"_a,
              nb::sig("def run(self, context: bytearray | memoryview | None, fuel: int) -> tuple[int, int, "
                      "int, int]"))
@@ -118,5 +145,6 @@ void bind_user(nb::module_ &m)
              nb::sig("def repeat(self, context: bytearray | memoryview | None, fuel: int, count: int) -> "
                      "tuple[int, int, int]"));
     bind_user_maps(m);
+    bind_user_packets(m);
     m.def("have_user_helper", [](int32_t number) { return wbpf_user_helper(number) != nullptr; }, "number"_a);
 }

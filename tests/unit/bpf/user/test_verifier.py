@@ -42,6 +42,8 @@ def judge(code: bytes, context: Context = MEMORY) -> Verdict:
         insn(0x71, 2, 1) + ZERO + insn(0x35, 2, 0, 2, 64) + insn(0x0F, 1, 2) + insn(0x71, 0, 1) + EXIT,
         # for (i = 0; i < memory[0] (8 bits); i++)
         insn(0x71, 2, 1) + ZERO + insn(0x07, 0, 0, 0, 1) + insn(0xAD, 0, 2, -2) + EXIT,
+        # goto 3; 1: r0 = 0; exit; 3: if (memory[0]) goto 1; goto 1
+        insn(0x05, 0, 0, 2) + ZERO + EXIT + insn(0x79, 2, 1) + insn(0x55, 2, 0, -4) + insn(0x05, 0, 0, -5),
         # for (i = 100000; i != 0; i--)
         insn(0xB7, 0, 0, 0, 100_000) + insn(0x07, 0, 0, 0, -1) + insn(0x55, 0, 0, -2) + EXIT,
     ],

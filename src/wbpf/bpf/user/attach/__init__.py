@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 #: The first part of sections' names, and the module for them.
 MODULES = {
+    "classifier": "packets",
+    "perf_event": "timer",
     "probe": "site",
+    "socket": "packets",
+    "tc": "packets",
+    "tcx": "packets",
+    "xdp": "packets",
 }
 _HOMES = {"Detached": "link", "Link": "traced", "Traced": "traced", "UserLink": "link", "attach_site": "site"}
 

@@ -40,7 +40,8 @@ class Loops:
         )
         cost = inner
         rounds_so_far = 1
-        gone: set[int] = set()  # jumps back that were judged to be bounded
+        gone = _in_no_loop(function)  # jumps back that were judged to be bounded
+        self.bounded.update(gone)
         while True:
             found = {}
             for loop in _components(function, gone):
@@ -93,6 +94,13 @@ class Loops:
             rounds = (room.high - room.low) // abs(step) + 1
             best = rounds if best is None else min(best, rounds)
         return best
+
+
+def _in_no_loop(function: Function) -> set[int]:
+    """Jumps back that the compiler's order of the code has made: nothing leads to them from where they go."""
+    loops = list(_components(function, set()))
+    back = (insn for insn in function.insns.values() if insn.is_jump and insn.target <= insn.at)
+    return {insn.at for insn in back if not any(insn.at in loop and insn.target in loop for loop in loops)}
 
 
 def _components(function: Function, gone: set[int]) -> Iterator[frozenset[int]]:
