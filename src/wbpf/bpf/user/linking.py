@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from struct import Struct as Layout
 
 from wbpf.bpf.btf import Btf, Relocation, Resolver
+from wbpf.bpf.btf.ext import LineInfo
 from wbpf.bpf.object_file import ObjectFile, ProgramDefinition, Symbol
 from wbpf.bpf.user.isa import Wide
 from wbpf.errors import BpfError
@@ -14,7 +15,7 @@ _INSN = Layout("<BBhi")
 _TEXT = ".text"
 _CALL, _WIDE = 0x85, 0x18
 #: Called where an instruction needs what a kernel does not have: no helper has this number.
-_POISON = 0xBAD2310
+POISON = 0xBAD2310
 
 
 class Linker:
@@ -41,6 +42,14 @@ class Linker:
         self._relocate(main, program.section, program.offset, len(main))
         self._relocate(text, _TEXT, 0, 0)
         return bytes(main + text)
+
+    def line(self, program: ProgramDefinition, at: int) -> LineInfo | None:
+        """The source line of an instruction of a linked program, if the object tells."""
+        if self._file.ext is None:
+            return None
+        if at * 8 < program.bytes:
+            return self._file.ext.line(program.section, program.offset + at * 8)
+        return self._file.ext.line(_TEXT, at * 8 - program.bytes)
 
     def _calls(self, program: ProgramDefinition) -> bool:
         links = self._file.links.get(program.section, {})
@@ -86,9 +95,9 @@ class Linker:
         value = self._resolver.resolve(self._file.btf, relocation).value
         opcode, registers, off, imm = _INSN.unpack_from(code, at)
         if value is None:
-            _INSN.pack_into(code, at, _CALL, 0, 0, _POISON)
+            _INSN.pack_into(code, at, _CALL, 0, 0, POISON)
             if opcode == _WIDE:
-                _INSN.pack_into(code, at + 8, _CALL, 0, 0, _POISON)
+                _INSN.pack_into(code, at + 8, _CALL, 0, 0, POISON)
         elif opcode == _WIDE:
             low = value & 0xFFFFFFFF
             _INSN.pack_into(code, at, opcode, registers, off, low - (low >> 31 << 32))

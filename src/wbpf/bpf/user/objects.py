@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -185,7 +186,8 @@ class UserObject:
                     why = f"programs of kind {kind} have no context in user space"
                     raise BpfError(f"program {program.name!r} can't be loaded", why)
                 code = linker.link(program.definition)
-                specs[program.name] = ProgramSpec(code, context, self._checks, loaded_maps)
+                line = partial(linker.line, program.definition)
+                specs[program.name] = ProgramSpec(code, context, self._checks, loaded_maps, line)
         for name, loaded in load_programs(specs).items():
             self.programs[name].loaded = loaded
         self.loaded = True

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from wbpf import _native
+from wbpf.bpf.btf.ext import LineInfo
+from wbpf.bpf.diagnosis import Rejection
+from wbpf.bpf.helpers import helper_name
 from wbpf.bpf.user.compiling import compile_blob
 from wbpf.bpf.user.flow import analyse
-from wbpf.bpf.user.isa import Call, Insn, Wide, decode, invalid
+from wbpf.bpf.user.isa import Call, Insn, Wide, decode
+from wbpf.bpf.user.linking import POISON
 from wbpf.bpf.user.proof import Proof
 from wbpf.bpf.user.slots import Slots, Stop
 from wbpf.bpf.user.translate import translate
-from wbpf.bpf.user.verifier import Context, MapModel, verify
+from wbpf.bpf.user.verifier import Context, MapModel, Problem, verify
 from wbpf.errors import BpfError
 
 _FUEL = 1 << 32
@@ -61,12 +66,21 @@ class ProgramSpec:
         context: what r1 points to; it must not be smaller at a run.
         checks: check what can't be proved while it runs; else it is refused.
         maps: by their slots.
+        line: the source line of an instruction, by its index.
     """
 
     code: bytes
     context: Context
     checks: bool = False
     maps: tuple[LoadedMap, ...] = ()
+    line: Callable[[int], LineInfo | None] = lambda at: None
+
+    def said(self, at: int, why: str) -> str:
+        """What is wrong with an instruction, and where that is in the source."""
+        line = self.line(at)
+        if line is None:
+            return f"instruction {at}: {why}"
+        return str(Rejection(why, line.text.strip(), f"{Path(line.file).name}:{line.line}", at))
 
 
 class UserProgram:
@@ -92,6 +106,8 @@ class UserProgram:
         self.code, self.entry, self.helpers = code, entry, helpers
         #: that it uses, and keeps
         self.maps: tuple[LoadedMap, ...] = ()
+        #: what it was made from, for messages
+        self.spec: ProgramSpec | None = None
 
     @classmethod
     def load(cls, code: bytes, context: Context, *, checks: bool = False) -> UserProgram:
@@ -115,7 +131,7 @@ class UserProgram:
         value, stopped, at, address = self.native.run(context, fuel)
         if stopped:
             why = _STOPPED[Stop(stopped)].format(fuel=fuel, address=address)
-            raise BpfError("the program was stopped", f"instruction {at}: {why}")
+            raise BpfError("the program was stopped", (self.spec or _UNKNOWN).said(at, why))
         return Result(value)
 
 
@@ -131,7 +147,8 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
     count = 0
     for name, spec in specs.items():
         insns = decode(spec.code)
-        _validate_calls(insns, len(spec.maps))
+        if wrong := _wrong_call(insns, len(spec.maps)):
+            raise BpfError(f"program {name!r} can't be loaded", spec.said(wrong.at, wrong.why))
         flow = analyse(insns)
         verdict = verify(flow, spec.context, [one.model for one in spec.maps])
         # What a checked program may write is no place for addresses that others rely on.
@@ -139,11 +156,13 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
             insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm == _SPIN_LOCK for insn in insns
         )
         # Nor may a program be stopped that holds a lock.
-        checks = spec.checks and not spec.context.places and not locks
+        may_be_checked = not spec.context.places and not locks
+        checks = spec.checks and may_be_checked
         refused = verdict.fatal or ([] if checks else verdict.problems)
         if refused:
-            hint = "" if verdict.fatal else "run it with checks"
-            raise BpfError(f"{name} is not proved to be safe", str(refused[0]), hint)
+            hint = "run it with checks" if may_be_checked and not verdict.fatal else ""
+            why = spec.said(refused[0].at, refused[0].why)
+            raise BpfError(f"program {name!r} is not proved to be safe", why, hint)
         slots = Slots()
         assemblies[name] = translate(name, flow, slots, verdict.proof)
         proofs[name] = verdict.proof, slots
@@ -164,19 +183,28 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
         )
         context, helpers = specs[name].context, tuple(slots.helpers)
         loaded[name] = UserProgram(native, context, proof, blob.code, blob.entries[name], helpers)
-        loaded[name].maps = maps
+        loaded[name].maps, loaded[name].spec = maps, specs[name]
     return loaded
 
 
-def _validate_calls(insns: list[Insn], maps: int) -> None:
+def _wrong_call(insns: list[Insn], maps: int) -> Problem | None:
+    """The first instruction that needs what is not there."""
     for insn in insns:
         if insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm != 12:
+            if insn.imm == POISON:
+                return Problem(insn.at, "the types that it is for have no such member or value")
             if not _native.have_user_helper(insn.imm):
-                raise invalid(insn.at, f"there is no helper {insn.imm} in user space")
+                name = helper_name(insn.imm)
+                name = name if name.startswith("number ") else f"bpf_{name}"
+                return Problem(insn.at, f"there is no helper {name} in user space")
         elif insn.opcode == 0x85 and insn.src == Call.KFUNC:
-            raise invalid(insn.at, "there are no kernel functions in user space")
+            return Problem(insn.at, "there are no kernel functions in user space")
         elif insn.is_wide and insn.src not in (Wide.NUMBER, Wide.CODE):
             linked = insn.src in (Wide.MAP_INDEX, Wide.MAP_INDEX_VALUE)
             if not linked or insn.imm & 0xFFFFFFFF >= maps:
                 why = "it refers to a map or a variable, which a program by itself does not have"
-                raise invalid(insn.at, why)
+                return Problem(insn.at, why)
+    return None
+
+
+_UNKNOWN = ProgramSpec(b"", Context(0))

@@ -13,7 +13,7 @@ from tests.unit.bpf.user.programs import insn, wide
 from wbpf.bpf.user.isa import Alu, Jump
 from wbpf.bpf.user.program import ProgramSpec, UserProgram, load_programs
 from wbpf.bpf.user.verifier import Context
-from wbpf.errors import FormatError
+from wbpf.errors import BpfError, FormatError
 
 EXIT = insn(0x95)
 CONTEXT = Context(32, memory=True)
@@ -164,12 +164,23 @@ def test_each_instruction(name: str) -> None:
         (insn(0x18, 0) + insn(0xB7, 0) + EXIT, "more than its number"),
         (insn(0xB7, 0), "control runs out of the program"),
         (insn(0x85, 0, 3, 0, 1) + EXIT, "no calls of kind 3"),
-        (insn(0x85, 0, 0, 0, 99999) + EXIT, "no helper 99999"),
-        (insn(0x85, 0, 2, 0, 1) + EXIT, "no kernel functions"),
         (insn(0x85, 0, 1, 0, -1) + EXIT, "calls itself"),
         (insn(0x85, 0, 1, 0, 40) + EXIT, "leads outside of the program"),
     ],
 )
 def test_what_is_no_instruction(code: bytes, why: str) -> None:
     with pytest.raises(FormatError, match=why):
+        UserProgram.load(code, CONTEXT, checks=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (insn(0x85, 0, 0, 0, 99999) + EXIT, "no helper number 99999 in user space"),
+        (insn(0x85, 0, 0, 0, 169) + EXIT, "no helper bpf_timer_init in user space"),
+        (insn(0x85, 0, 2, 0, 1) + EXIT, "no kernel functions"),
+    ],
+)
+def test_calls_of_what_is_not_there(code: bytes, why: str) -> None:
+    with pytest.raises(BpfError, match=why):
         UserProgram.load(code, CONTEXT, checks=True)
