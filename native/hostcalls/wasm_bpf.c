@@ -39,6 +39,7 @@ static int64_t ask(wbpf_guest *guest, const char *function, wbpf_guest_argument 
         guest->failed = function;
         guest->failed_with = result;
         guest->failed_speaking = guest->has_spoken;
+        guest->has_told = false;
     }
     return result;
 }
