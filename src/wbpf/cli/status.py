@@ -223,9 +223,13 @@ def _facts(data: dict[str, Any]) -> Iterable[dict[str, Any]]:
         ("coordinator", "bytes of gathering", size(data["gathering_bytes"])),
     ]
     values += [
-        ("coordinator", f"admits of {item['trigger']}", f"{100 * item['threshold']:.3g} %")
+        (
+            "coordinator",
+            f"refused of {item['trigger']}",
+            f"{item['refused']} of {item['refused'] + item['admitted']}",
+        )
         for item in one["admission"]
-        if item["threshold"] < 1
+        if item["refused"]
     ]
     if two is None:
         values.append(("collector", "address", f"{one['collector']}, away"))

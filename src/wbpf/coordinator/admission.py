@@ -1,27 +1,39 @@
 """Which traces are gathered when more triggers fire than can be served.
 
-A trace is admitted or refused as a whole, once, before any host is asked, by a keyed hash of its id: whoever
-fires for it, and how often, meets the same answer. Under overload each trigger name has a threshold on that
-hash, set so that the names share what can be gathered by their weights (water-filling), and so that the sum
-follows what the slowest daemon manages (additive increase, multiplicative decrease on the age of the oldest
-work). What a name got too much or too little, by chance or in a burst, is made up for afterwards.
+A trace is admitted or refused as a whole, before any host is asked. While there is room it is admitted at
+once. When there is not, triggers are held for a moment, and then as many are chosen as there is room for: the
+names in turn by their weights (start-time fair queueing, Goyal et al., SIGCOMM 1996), and of a name those
+that come first in the order of a keyed hash of the trace id, whoever fires for it and however often. So the
+shares are right whatever comes when, and no rate has to be known but that of the gathers which the slowest
+daemon manages: it is searched for (additive increase, multiplicative decrease on the age of the oldest work).
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-#: Names with a threshold of their own; triggers with further names share one.
+from wbpf.coordinator.hosts import Host
+from wbpf.wire import gather_pb2 as pb
+
+#: Names with a share of their own; triggers with further names have one together.
 NAMES_MOST = 512
 OTHERS = "(others)"
+#: How long triggers are held to be chosen from, when there are too many.
+HOLD_S = 0.05
+#: What is not used is kept for so long; the first half of it goes to who comes first.
+BURST_S = 0.25
+#: A name that got less than its share, or wanted nothing, gets at most its share of so long in advance.
+CREDIT_S = 2.0
+#: Traces held, as long as few names ask for them.
+HELD_MOST = 4096
 #: How far back rates are remembered, seconds.
 MEMORY_S = 1.0
 CONTROL_S = 0.1
-#: What is owed to a name, or by it, is at most its share of so many seconds, and is settled within one.
-DEBT_S = 2.0
+#: Above this part of the gathers that may be open, there are too many.
+CROWDED = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +51,35 @@ class AdmissionSpec:
     lag_s: float = 0.5
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """A trace that is to be gathered, with its laterals: `cost` gathers in all.
+
+    Args:
+        fires: the triggers that ask for it, and the hosts they came from.
+    """
+
+    trigger: str
+    weight: float
+    trace_id: bytes
+    cost: int
+    fires: dict[int, tuple[Host, pb.Fire]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
 class Share:
     """One trigger name's part.
 
     Args:
-        threshold: share of the trace ids that is admitted.
-        offered_rate: gathers a second asked for of late; `offered` and `taken` count since the last control.
-        allowed: gathers a second that it is given.
-        owed: gathers that it was allowed and did not get; negative: that it got beyond.
+        finish: virtual time up to which it has been served.
+        held: its traces, by the order of the hash, the last first (a heap).
     """
 
     weight: float = 1.0
-    threshold: float = 1.0
     admitted: int = 0
     refused: int = 0
-    offered: float = 0.0
-    offered_rate: float = 0.0
-    taken: float = 0.0
-    allowed: float = 0.0
-    owed: float = 0.0
+    finish: float = 0.0
+    held: list[tuple[float, bytes, Candidate]] = field(default_factory=list)
 
 
 class Admission:
@@ -73,12 +94,15 @@ class Admission:
         self.spec = spec
         self.capacity = spec.rate_most or None
         self.shares: dict[str, Share] = {}
+        self.held: dict[bytes, Candidate] = {}
+        self.due_s: float | None = None
         self._key = key or secrets.token_bytes(16)
-        self._done = 0
-        self._admitted = 0
-        self._burst = 0.0
-        self._done_rate = 0.0
-        self._admitted_rate = 0.0
+        self._virtual = 0.0
+        self._tokens = self._tokens_most
+        self._filled_s = 0.0
+        self._names_held = 0
+        self._done = self._admitted = self._offered = 0
+        self._done_rate = self._admitted_rate = self._offered_rate = 0.0
         self._controlled_s: float | None = None
         self._decreased_s = 0.0
         self._lagging_s = float("inf")  # since when there is a lag
@@ -88,31 +112,98 @@ class Admission:
         digest = hashlib.blake2b(trace_id, key=self._key, digest_size=8).digest()
         return int.from_bytes(digest, "little") / (1 << 64)
 
-    def admit(self, trigger: str, weight: float, trace_id: bytes, cost: int, in_flight: int) -> bool:
-        """Decide for a trace and its laterals, `cost` gathers in all."""
-        share = self._share(trigger)
-        share.weight = weight
-        share.offered += cost
-        admitted = in_flight + cost <= self.spec.in_flight_most and self.place(trace_id) < share.threshold
-        if admitted:
-            share.admitted += 1
-            share.taken += cost
-            self._admitted += cost
-            if self.capacity is not None and self._admitted > self._burst:
-                # Much more than was expected: do not wait for the next control.
-                self._burst *= 2
-                for each in self.shares.values():
-                    each.offered_rate = max(each.offered_rate, each.offered / CONTROL_S)
-                self._share_out()
-        else:
-            share.refused += 1
-        return admitted
+    def admit(self, candidate: Candidate, now_s: float, in_flight: int) -> bool:
+        """Admit a trace at once, unless there may be others that it has to give way to: then `hold` it."""
+        self._offered += candidate.cost
+        share = self._share(candidate)
+        self._fill(now_s)
+        crowded = in_flight + candidate.cost > CROWDED * self.spec.in_flight_most
+        if self.held or crowded or self._tokens < self._tokens_most / 2:
+            return False
+        self._serve(share, candidate, max(share.finish, self._virtual - self._credit(share.weight)))
+        return True
 
-    def _share(self, trigger: str) -> Share:
-        share = self.shares.get(trigger)
+    def hold(self, candidate: Candidate, now_s: float, in_flight: int) -> Candidate | None:
+        """Keep a trace until `due_s`; returns the one that is refused for it, which may be the same."""
+        share = self._share(candidate)
+        if not self.held:
+            self.due_s = now_s + HOLD_S
+        self._names_held += not share.held
+        # No more of one name than could be chosen if all were of that name.
+        most = self.spec.in_flight_most - in_flight
+        if self.capacity is not None:
+            most = min(most, int(self._tokens + self.capacity * HOLD_S) + 1)
+        most = max(min(most, HELD_MOST // self._names_held), 1)
+        item = -self.place(candidate.trace_id), candidate.trace_id, candidate
+        self.held[candidate.trace_id] = candidate
+        if len(share.held) < most:
+            heapq.heappush(share.held, item)
+            return None
+        _, _, refused = heapq.heappushpop(share.held, item)
+        del self.held[refused.trace_id]
+        share.refused += 1
+        return refused
+
+    def choose(self, now_s: float, in_flight: int) -> tuple[list[Candidate], list[Candidate]]:
+        """Decide about all that are held: those admitted, those refused."""
+        self._fill(now_s)
+        room = self.spec.in_flight_most - in_flight
+        waiting = [share for share in self.shares.values() if share.held]
+        credit = self._credit(sum(share.weight for share in waiting))
+        ready = []
+        for number, share in enumerate(waiting):
+            share.held.sort()
+            ready.append((max(share.finish, self._virtual - credit), number, share))
+        heapq.heapify(ready)
+        admitted, refused = [], []
+        while ready and room > 0 and self._tokens >= 1:
+            start, number, share = heapq.heappop(ready)
+            _, _, candidate = share.held.pop()
+            if candidate.cost <= room:
+                room -= candidate.cost
+                self._serve(share, candidate, start)
+                admitted.append(candidate)
+                start = share.finish
+            else:
+                share.refused += 1
+                refused.append(candidate)
+            if share.held:
+                heapq.heappush(ready, (start, number, share))
+        for share in waiting:
+            share.refused += len(share.held)
+            refused += [candidate for _, _, candidate in share.held]
+            share.held.clear()
+        self.held.clear()
+        self.due_s, self._names_held = None, 0
+        return admitted, refused
+
+    def _serve(self, share: Share, candidate: Candidate, start: float) -> None:
+        """What was admitted before there were too many counts too."""
+        self._virtual = max(self._virtual, start)
+        share.finish = start + candidate.cost / share.weight
+        share.admitted += 1
+        self._admitted += candidate.cost
+        self._tokens -= candidate.cost
+
+    def _credit(self, weights: float) -> float:
+        """How far behind a name may be, in virtual time, when names with these weights want something."""
+        return CREDIT_S * (self.capacity or 0.0) / weights
+
+    @property
+    def _tokens_most(self) -> float:
+        return max(BURST_S * self.capacity, 2.0) if self.capacity is not None else float("inf")
+
+    def _fill(self, now_s: float) -> None:
+        passed_s, self._filled_s = max(now_s - self._filled_s, 0.0), now_s
+        if self.capacity is not None:
+            self._tokens = min(self._tokens + self.capacity * passed_s, self._tokens_most)
+
+    def _share(self, candidate: Candidate) -> Share:
+        share = self.shares.get(candidate.trigger)
         if share is None:
-            name = trigger if len(self.shares) < NAMES_MOST else OTHERS
+            name = candidate.trigger if len(self.shares) < NAMES_MOST else OTHERS
             share = self.shares.setdefault(name, Share())
+        share.weight = candidate.weight
         return share
 
     def done(self, gathers: int = 1) -> None:
@@ -120,7 +211,7 @@ class Admission:
         self._done += gathers
 
     def control(self, now_s: float, lag_s: float, in_flight: int) -> None:
-        """Set the thresholds anew; to be called every `CONTROL_S` while there is work.
+        """Find out what is managed; to be called every `CONTROL_S` while there is work.
 
         Args:
             now_s: monotonic.
@@ -137,77 +228,40 @@ class Admission:
         keep = max(1 - passed_s / MEMORY_S, 0.0)
         self._done_rate = keep * self._done_rate + (1 - keep) * self._done / passed_s
         self._admitted_rate = keep * self._admitted_rate + (1 - keep) * self._admitted / passed_s
-        self._done = self._admitted = 0
-        idle = not in_flight and not any(share.offered for share in self.shares.values())
-        if idle:
+        self._offered_rate = keep * self._offered_rate + (1 - keep) * self._offered / passed_s
+        if not in_flight and not self._offered and not self.held:
             # Nothing is wanted and nothing is under way: what was, is over.
-            self.capacity = self.spec.rate_most or None
-            for share in self.shares.values():
-                share.offered_rate = 0.0
-        for share in self.shares.values():
-            if self.capacity is not None and not idle:
-                most = share.allowed * DEBT_S
-                share.owed = min(max(share.owed + share.allowed * passed_s - share.taken, -most), most)
-            rate = share.offered / passed_s
-            # What begins is believed at once: who seems to want little leaves the rest to others.
-            if rate < 2 * share.offered_rate:
-                rate = keep * share.offered_rate + (1 - keep) * rate
-            share.offered_rate = rate
-            share.offered = share.taken = 0.0
+            self._offered_rate = 0.0
+            self._set_capacity(None)
+        self._done = self._admitted = self._offered = 0
         self._adapt(now_s, lag_s, in_flight)
-        self._burst = 2 * CONTROL_S * (self.capacity or 0.0)
-        self._share_out()
 
     def _adapt(self, now_s: float, lag_s: float, in_flight: int) -> None:
-        limit = self.spec.rate_most or None
-        offered = sum(share.offered_rate for share in self.shares.values())
         if lag_s <= self.spec.lag_s:
             self._lagging_s = now_s
         lagging = now_s - self._lagging_s > self.spec.lag_s
-        if lagging or in_flight > 0.8 * self.spec.in_flight_most:
+        if lagging or in_flight > CROWDED * self.spec.in_flight_most:
             # What was managed lately is the best guess of what can be; not twice for the same queue.
             if now_s - self._decreased_s > 2 * self.spec.lag_s:
                 self._decreased_s = now_s
                 known = [rate for rate in (self.capacity, self._done_rate) if rate]
-                self.capacity = max(0.9 * min(known, default=self._admitted_rate), 1.0)
-        elif self.capacity is not None and lag_s < self.spec.lag_s / 2:
+                lower = 0.8 * min(known, default=self._admitted_rate)
+                self._set_capacity(max(lower, 0.5 * self._done_rate, 1.0))
+        elif self.capacity is not None and lag_s < self.spec.lag_s / 4:
+            grown = self.capacity
             if self._admitted_rate > 0.5 * self.capacity:
-                self.capacity += max(0.04 * self.capacity, 1.0)
-            if self.capacity > 1.5 * offered:
-                self.capacity = None
+                grown += max(0.04 * self.capacity, 1.0)
+            grown = max(min(grown, 1.25 * self._done_rate + 1), self.capacity)
+            self._set_capacity(None if grown > 1.5 * self._offered_rate else grown)
+
+    def _set_capacity(self, capacity: float | None) -> None:
+        limit = self.spec.rate_most or None
         if limit is not None:
-            self.capacity = min(self.capacity or limit, limit)
-
-    def _share_out(self) -> None:
-        if self.capacity is None:
+            capacity = min(capacity or limit, limit)
+        if self.capacity is None and capacity is not None:
+            # An overload begins: nobody is owed anything, and what is under way comes first.
+            self._virtual = self._tokens = 0.0
             for share in self.shares.values():
-                share.threshold, share.owed = 1.0, 0.0
-            return
-        allowed = water_fill(
-            self.capacity, {name: (s.offered_rate, s.weight) for name, s in self.shares.items()}
-        )
-        for name, share in self.shares.items():
-            share.allowed = allowed[name]
-            if share.offered_rate > 0:
-                wanted = share.allowed + share.owed / MEMORY_S
-                share.threshold = min(max(wanted / share.offered_rate, 0.0), 1.0)
-
-
-def water_fill(capacity: float, wanted: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """Share a capacity by weights (weighted max-min): nobody gets more than wanted; others get the rest.
-
-    Args:
-        capacity: to be shared.
-        wanted: what each asks for, and its weight.
-    """
-    given = dict.fromkeys(wanted, 0.0)
-    # From the one that is content with the lowest level of water.
-    order = sorted(wanted, key=lambda name: wanted[name][0] / max(wanted[name][1], 1e-9))
-    weights = sum(weight for _, weight in wanted.values())
-    left = capacity
-    for name in order:
-        demand, weight = wanted[name]
-        given[name] = min(demand, left * weight / weights) if weights > 0 else 0.0
-        left -= given[name]
-        weights -= weight
-    return given
+                share.finish = 0.0
+        self.capacity = capacity
+        self._tokens = min(self._tokens, self._tokens_most) if capacity is not None else float("inf")

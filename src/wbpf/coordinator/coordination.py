@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from wbpf.coordinator import verdict
-from wbpf.coordinator.admission import CONTROL_S, Admission
+from wbpf.coordinator.admission import CONTROL_S, Admission, Candidate
 from wbpf.coordinator.forecast import Forecast
 from wbpf.coordinator.gather import LATERALS_MOST, Gather, Group, Needs, Part, StandIn, TriggerFacts
 from wbpf.coordinator.hosts import Host, Hosts
@@ -35,6 +35,8 @@ WATCHING_MOST = 100_000
 LAGGING_LEAST = 32
 #: How often a gather past its limit is looked at again.
 RECHECK_S = 0.5
+#: What a name may weigh; one that claims something else weighs 1.
+WEIGHT_LEAST, WEIGHT_MOST = 1e-3, 1e6
 
 
 class ToStore(NamedTuple):
@@ -76,6 +78,7 @@ class Coordination:
         self.counts: Counter[str] = Counter()
         self.collector_away = False
         self.on_stored: Callable[[Gather], None] = lambda gather: None
+        self.on_held: Callable[[], None] = lambda: None
         self._wake = wake
         self._next_number = 1
         self._gathers: dict[int, Gather] = {}
@@ -238,18 +241,55 @@ class Coordination:
             self._settle_fires(known.group)
             return
         now = self.clock.mono_s()
-        gather = self._by_trace.get(trace_id)
+        if trace_id in self._by_trace:
+            self._take(host, fire, now)
+        elif (candidate := self.admission.held.get(trace_id)) is not None:
+            candidate.fires[fire.fire_id] = host, fire
+        else:
+            weight = fire.weight if WEIGHT_LEAST <= fire.weight <= WEIGHT_MOST else 1.0
+            fresh = sum(lateral not in self._by_trace for lateral in laterals)
+            fires = {fire.fire_id: (host, fire)}
+            self._weigh(Candidate(_name_of(fire), weight, trace_id, 1 + fresh, fires), now)
+
+    def _weigh(self, candidate: Candidate, now: float) -> None:
+        if self.admission.admit(candidate, now, len(self._open)):
+            self._admit(candidate, now)
+            return
+        if not self.admission.held:
+            self.on_held()
+        refused = self.admission.hold(candidate, now, len(self._open))
+        if refused is not None:
+            self._refuse(refused)
+
+    def _choose(self, now: float) -> None:
+        """Which of the triggers that were held are to be served?"""
+        admitted, refused = self.admission.choose(now, len(self._open))
+        for candidate in admitted:
+            self._admit(candidate, now)
+        for candidate in refused:
+            self._refuse(candidate)
+
+    def _admit(self, candidate: Candidate, now: float) -> None:
+        for host, fire in candidate.fires.values():
+            if host.outbox is not None:  # it tells again when it is back
+                self._take(host, fire, now)
+
+    def _refuse(self, candidate: Candidate) -> None:
+        self.counts["refused"] += 1
+        for host, fire in candidate.fires.values():
+            if host.outbox is not None:
+                host.outbox.refuse(fire.fire_id)
+
+    def _take(self, host: Host, fire: pb.Fire, now: float) -> None:
+        """Gather the trace of a trigger that was admitted."""
+        assert host.outbox is not None
+        trace_id, laterals = fire.trace_id, split_ids(fire.laterals, LATERALS_MOST)
         offset = host.offset(now)
         told_unix_ns = fire.fired_unix_ns + (offset.offset_ns if offset else 0)
         fired_unix_ns = min(max(told_unix_ns, 0), TIME_MOST_NS)
-        trigger = TriggerFacts(clip(fire.trigger)[:63] or "?", fire.value, host.name, fired_unix_ns)
+        trigger = TriggerFacts(_name_of(fire), fire.value, host.name, fired_unix_ns)
+        gather = self._by_trace.get(trace_id)
         if gather is None:
-            weight = fire.weight if 0 < fire.weight < 1e6 else 1.0
-            fresh = sum(lateral not in self._by_trace for lateral in laterals)
-            if not self.admission.admit(trigger.name, weight, trace_id, 1 + fresh, len(self._open)):
-                self.counts["refused"] += 1
-                host.outbox.refuse(fire.fire_id)
-                return
             gather = self._start(trace_id, trigger, Group(trace_id), now)
             for likely in self.forecast.likely(trigger.name):
                 likely_host = self.hosts.get(likely)
@@ -552,6 +592,8 @@ class Coordination:
             times.append(next(iter(self._closed.values())) + self.spec.retain_s)
         if self._open or self.admission.capacity is not None:
             times.append(self._controlled_s + CONTROL_S)
+        if self.admission.due_s is not None:
+            times.append(self.admission.due_s)
         return min(times, default=None)
 
     def tick(self) -> None:
@@ -566,6 +608,8 @@ class Coordination:
             if self._closed[number] + self.spec.retain_s > now:
                 break
             self._forget(number)
+        if self.admission.due_s is not None and self.admission.due_s <= now:
+            self._choose(now)
         if now - self._controlled_s >= CONTROL_S:
             self._controlled_s = now
             self.admission.control(now, self.lag_s(now), len(self._open))
@@ -614,3 +658,7 @@ class Coordination:
         gather = self._gathers.get(number)
         if gather is not None and gather.conclusion is not None and gather.version == version:
             self.to_store.setdefault(number, ToStore(version, gather.conclusion, gather.needs))
+
+
+def _name_of(fire: pb.Fire) -> str:
+    return clip(fire.trigger)[:63] or "?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import secrets
@@ -75,6 +76,8 @@ class Coordinator(Daemon):
     async def open(self) -> None:
         self.coordination = Coordination(self.spec, SystemClock(), secrets.randbits(64), self._wake)
         self.coordination.on_stored = self._stored
+        self._held = asyncio.Event()
+        self.coordination.on_held = self._held.set
         verify = self.spec.tls is None or self.spec.tls.verify_hosts
         behaviours = {
             "Attend": Attending(self.coordination, self._questions, verify).attend,
@@ -113,7 +116,9 @@ class Coordinator(Daemon):
             wait_s = 0.1 if due is None else min(max(due - now, 0.005), 0.1)
             if due is None and not self.coordination.in_flight:
                 wait_s = 0.5
-            await asyncio.sleep(wait_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._held.wait(), wait_s)
+            self._held.clear()
             self.coordination.tick()
 
     def _stored(self, gather: Gather) -> None:
@@ -225,9 +230,7 @@ class Coordinator(Daemon):
             unknown=gathers.counts[Status.UNKNOWN],
             refused=gathers.counts["refused"],
             admission=[
-                st.AdmissionStatus(
-                    trigger=name, threshold=share.threshold, admitted=share.admitted, refused=share.refused
-                )
+                st.AdmissionStatus(trigger=name, admitted=share.admitted, refused=share.refused)
                 for name, share in sorted(gathers.admission.shares.items())
             ],
             bytes=self.meter.counts(),

@@ -293,25 +293,21 @@ class AdmissionStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRIGGER_FIELD_NUMBER: _builtins.int
-    THRESHOLD_FIELD_NUMBER: _builtins.int
     ADMITTED_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     trigger: _builtins.str
-    threshold: _builtins.float
-    """share of trace ids that is admitted"""
     admitted: _builtins.int
     refused: _builtins.int
     def __init__(
         self,
         *,
         trigger: _builtins.str = ...,
-        threshold: _builtins.float = ...,
         admitted: _builtins.int = ...,
         refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "refused", b"refused", "threshold", b"threshold", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "refused", b"refused", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
