@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from wbpf.agent import AgentSpec
+from wbpf.agent import AgentSpec, TriggerLimit
 from wbpf.agent.conversation import Conversation
 from wbpf.collector.intake import Intake, take_conclusion, take_needs
 from wbpf.collector.verdicts import Verdicts
@@ -105,7 +105,7 @@ class AttachedDouble:
         self.watch = Ids()
         self.read_to = 0
         self.polled_ticks = 0
-        self.descriptors = {1: "work n:u64", 7: "slow"}
+        self.descriptors = {1: "work n:u64", 7: "slow", 8: "heavy", 9: "light"}
         self.clock_error_ns = 100
         self.told_cleared: list[bytes] = []
 
@@ -234,7 +234,7 @@ class HostDouble:
         )
         folder = self.open_folder()
         self.agent = Conversation(
-            AgentSpec(host=self.name),
+            AgentSpec(host=self.name, limits=self.cluster.limits),
             facts,
             agent_id,
             self.started_unix_ns,
@@ -305,6 +305,7 @@ class Cluster:
         # Time jumps here; that is no sign of overload.
         self.spec = spec or CoordinatorSpec(admission=AdmissionSpec(lag_s=1e9))
         self.now_s = 100.0
+        self.limits: dict[str, TriggerLimit] = {}
         self.owners: dict[int, int] = {}
         self.pools: dict[int, int] = {}
         self.sessions = 0
@@ -530,13 +531,20 @@ class Cluster:
         )
 
     def fire(
-        self, host: HostDouble, trace_id: bytes, start_unix_ns: int, laterals: Iterable[bytes] = ()
+        self,
+        host: HostDouble,
+        trace_id: bytes,
+        start_unix_ns: int,
+        laterals: Iterable[bytes] = (),
+        trigger_id: int = 7,
     ) -> None:
         """A trigger fires: its slot is there until the agent frees it."""
         segment = host.segment
         slot, segment.next_slot = segment.next_slot, segment.next_slot + 1
         ticks = host.unix_ns()
-        fired = Fired(slot, slot, Verb.DUMP, 7, trace_id, start_unix_ns, 1.5, ticks, 0, list(laterals))
+        fired = Fired(
+            slot, slot, Verb.DUMP, trigger_id, trace_id, start_unix_ns, 1.5, ticks, 0, list(laterals)
+        )
         segment.slots[slot] = False, fired
 
     def crumb(self, direction: Direction, peer: HostDouble | None, edge: int) -> tuple[int, int, int]:
