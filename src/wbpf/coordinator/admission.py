@@ -23,9 +23,10 @@ NAMES_MOST = 512
 OTHERS = "(others)"
 #: How long triggers are held to be chosen from, when there are too many.
 HOLD_S = 0.05
-#: What is not used is kept for so long; the first half of it goes to who comes first.
+#: What is not used is kept for so long. Half of it is for those who have not had their share, when they come.
 BURST_S = 0.25
-#: A name that got less than its share, or wanted nothing, gets at most its share of so long in advance.
+#: So long after its last trigger a name counts as one that wants its share; who got less than that gets at most
+#: so much of it in advance.
 CREDIT_S = 2.0
 #: Traces held, as long as few names ask for them.
 HELD_MOST = 4096
@@ -71,7 +72,8 @@ class Share:
     """One trigger name's part.
 
     Args:
-        finish: virtual time up to which it has been served.
+        finish: virtual time up to which it has been served: gathers by weight.
+        asked_s: when a trigger last came, monotonic.
         held: its traces, by the order of the hash, the last first (a heap).
     """
 
@@ -79,6 +81,7 @@ class Share:
     admitted: int = 0
     refused: int = 0
     finish: float = 0.0
+    asked_s: float = float("-inf")
     held: list[tuple[float, bytes, Candidate]] = field(default_factory=list)
 
 
@@ -97,7 +100,9 @@ class Admission:
         self.held: dict[bytes, Candidate] = {}
         self.due_s: float | None = None
         self._key = key or secrets.token_bytes(16)
-        self._virtual = 0.0
+        self._virtual = 0.0  # the mean of what they had, by weight, of all names that want something
+        self._floor = 0.0
+        self._weights = 1.0
         self._tokens = self._tokens_most
         self._filled_s = 0.0
         self._names_held = 0
@@ -113,14 +118,15 @@ class Admission:
         return int.from_bytes(digest, "little") / (1 << 64)
 
     def admit(self, candidate: Candidate, now_s: float, in_flight: int) -> bool:
-        """Admit a trace at once, unless there may be others that it has to give way to: then `hold` it."""
+        """Admit a trace at once, unless it may have to give way to others: then `hold` it."""
         self._offered += candidate.cost
         share = self._share(candidate)
+        share.asked_s = now_s
         self._fill(now_s)
         crowded = in_flight + candidate.cost > CROWDED * self.spec.in_flight_most
         if self.held or crowded or self._tokens < self._tokens_most / 2:
             return False
-        self._serve(share, candidate, max(share.finish, self._virtual - self._credit(share.weight)))
+        self._serve(share, candidate)
         return True
 
     def hold(self, candidate: Candidate, now_s: float, in_flight: int) -> Candidate | None:
@@ -147,28 +153,29 @@ class Admission:
     def choose(self, now_s: float, in_flight: int) -> tuple[list[Candidate], list[Candidate]]:
         """Decide about all that are held: those admitted, those refused."""
         self._fill(now_s)
+        self._balance(now_s)
         room = self.spec.in_flight_most - in_flight
         waiting = [share for share in self.shares.values() if share.held]
-        credit = self._credit(sum(share.weight for share in waiting))
         ready = []
         for number, share in enumerate(waiting):
             share.held.sort()
-            ready.append((max(share.finish, self._virtual - credit), number, share))
+            ready.append((share.finish, number, share))
         heapq.heapify(ready)
         admitted, refused = [], []
         while ready and room > 0 and self._tokens >= 1:
-            start, number, share = heapq.heappop(ready)
+            finish, number, share = heapq.heappop(ready)
+            if self._tokens < self._tokens_most / 2 and finish > self._virtual + 1 / share.weight:
+                break  # all that are here have had more than their share: others will come
             _, _, candidate = share.held.pop()
             if candidate.cost <= room:
                 room -= candidate.cost
-                self._serve(share, candidate, start)
+                self._serve(share, candidate)
                 admitted.append(candidate)
-                start = share.finish
             else:
                 share.refused += 1
                 refused.append(candidate)
             if share.held:
-                heapq.heappush(ready, (start, number, share))
+                heapq.heappush(ready, (share.finish, number, share))
         for share in waiting:
             share.refused += len(share.held)
             refused += [candidate for _, _, candidate in share.held]
@@ -177,17 +184,23 @@ class Admission:
         self.due_s, self._names_held = None, 0
         return admitted, refused
 
-    def _serve(self, share: Share, candidate: Candidate, start: float) -> None:
-        """What was admitted before there were too many counts too."""
-        self._virtual = max(self._virtual, start)
-        share.finish = start + candidate.cost / share.weight
+    def _serve(self, share: Share, candidate: Candidate) -> None:
+        """Admit; what is admitted without need to choose counts too."""
+        share.finish = max(share.finish, self._floor) + candidate.cost / share.weight
         share.admitted += 1
+        self._virtual += candidate.cost / self._weights
         self._admitted += candidate.cost
         self._tokens -= candidate.cost
 
-    def _credit(self, weights: float) -> float:
-        """How far behind a name may be, in virtual time, when names with these weights want something."""
-        return CREDIT_S * (self.capacity or 0.0) / weights
+    def _balance(self, now_s: float) -> None:
+        """Find out what the names that want something have had."""
+        active = [share for share in self.shares.values() if now_s - share.asked_s < CREDIT_S]
+        if active:
+            self._weights = sum(share.weight for share in active)
+            self._floor = self._virtual - CREDIT_S * (self.capacity or 0.0) / self._weights
+            for share in active:
+                share.finish = max(share.finish, self._floor)
+            self._virtual = sum(share.weight * share.finish for share in active) / self._weights
 
     @property
     def _tokens_most(self) -> float:
@@ -234,6 +247,7 @@ class Admission:
             self._offered_rate = 0.0
             self._set_capacity(None)
         self._done = self._admitted = self._offered = 0
+        self._balance(now_s)
         self._adapt(now_s, lag_s, in_flight)
 
     def _adapt(self, now_s: float, lag_s: float, in_flight: int) -> None:
@@ -260,7 +274,7 @@ class Admission:
             capacity = min(capacity or limit, limit)
         if self.capacity is None and capacity is not None:
             # An overload begins: nobody is owed anything, and what is under way comes first.
-            self._virtual = self._tokens = 0.0
+            self._virtual = self._floor = self._tokens = 0.0
             for share in self.shares.values():
                 share.finish = 0.0
         self.capacity = capacity

@@ -203,7 +203,7 @@ def test_a_flood_of_names_stays_bounded(cluster: Cluster) -> None:
             fires=pb.Fires(
                 fires=[
                     pb.Fire(
-                        fire_id=n,
+                        fire_id=1_000_000 + n,
                         trace_id=n.to_bytes(16, "big"),
                         trigger=f"name-{n}" * 50,
                         laterals=os.urandom(640),

@@ -314,3 +314,12 @@ def test_names_and_what_is_held_are_bounded() -> None:
     assert len(load.admission.held) <= 8 * HELD_MOST
     load.pass_time(HOLD_S)
     assert not load.admission.held and load.admission.due_s is None
+
+
+def test_a_name_that_comes_alone_for_a_while_leaves_the_others_their_share() -> None:
+    load = Load(LIMITED)
+    cycle = [(n * 0.001, name) for n in range(50) for name in WEIGHTS]
+    cycle += [(0.05 + n * 0.003, "light") for n in range(50)]
+    load.run([(0.2 * number + at_s, name) for number in range(30) for at_s, name in cycle], 6)
+    assert sum(load.admitted.values()) > 0.9 * 60 * 6
+    assert load.ratio == pytest.approx(3, rel=0.1)
