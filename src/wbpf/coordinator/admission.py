@@ -25,8 +25,8 @@ OTHERS = "(others)"
 HOLD_S = 0.05
 #: What is not used is kept for so long. Half of it is for those who have not had their share, when they come.
 BURST_S = 0.25
-#: So long after its last trigger a name counts as one that wants its share; who got less than that gets at most
-#: so much of it in advance.
+#: So long after its last trigger a name counts as one that wants its share. Who got less gets at most so much
+#: of it in advance.
 CREDIT_S = 2.0
 #: Traces held, as long as few names ask for them.
 HELD_MOST = 4096
