@@ -9,6 +9,7 @@ package wbpf
 import (
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
@@ -311,6 +312,54 @@ func (r *Reader) take() []byte {
 	start := r.at + int(unsafe.Sizeof(*frame))
 	r.at = start + (int(frame.Bytes)+7)&^7
 	return r.bytes()[start : start+int(frame.Bytes)]
+}
+
+// Window is a ring in the module's own memory: records are read where the kernel wrote them.
+type Window struct {
+	place    RingWindow
+	consumed uint64
+}
+
+// NewWindow opens one; the map's own field RawMap is what it wants.
+func NewWindow(m RawMap) (*Window, error) {
+	ring, err := checked(abiRingOpen(int32(m), RingInPlace))
+	if err != nil {
+		return nil, err
+	}
+	w := new(Window)
+	if err := failed(abiRingWindow(ring, unsafe.Pointer(&w.place))); err != nil {
+		return nil, err
+	}
+	w.consumed = atomic.LoadUint64((*uint64)(at(w.place.Consumer)))
+	return w, nil
+}
+
+// Next is the next record's bytes, aligned to 8; nil: there are no more for now. They stay until Release, which gives
+// the space back, once for many records.
+func (w *Window) Next() []byte {
+	produced := atomic.LoadUint64((*uint64)(at(w.place.Producer)))
+	for w.consumed < produced {
+		header := w.place.Data + uint32(w.consumed)&w.place.Mask
+		length := atomic.LoadUint32((*uint32)(at(header)))
+		if length&FrameBusy != 0 {
+			return nil
+		}
+		bytes := length &^ FrameDiscarded
+		w.consumed += 8 + (uint64(bytes)+7)&^7
+		if length&FrameDiscarded == 0 {
+			return unsafe.Slice((*byte)(at(header+8)), bytes)
+		}
+	}
+	return nil
+}
+
+// Release gives back the space of all records that were read.
+func (w *Window) Release() { atomic.StoreUint64((*uint64)(at(w.place.Consumer)), w.consumed) }
+
+// An address in the module's memory that is not Go's: its garbage collector leaves it alone.
+func at(address uint32) unsafe.Pointer {
+	place := uintptr(address)
+	return *(*unsafe.Pointer)(unsafe.Pointer(&place))
 }
 
 // Wait waits until some ring has records: how many have, 0 when the time is over; an error when the program is to

@@ -7,7 +7,8 @@
 pub mod abi;
 
 use core::marker::PhantomData;
-use core::mem::{size_of, MaybeUninit};
+use core::mem::{align_of, size_of, MaybeUninit};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Tells the host what the module was built for.
 #[no_mangle]
@@ -355,6 +356,60 @@ impl Reader {
         self.at = start + (bytes + 7) / 8 * 8;
         (start, bytes)
     }
+}
+
+/// A ring in the module's own memory: records are read where the kernel wrote them.
+pub struct Window {
+    place: abi::RingWindow,
+    consumed: u64,
+}
+
+impl Window {
+    pub fn open(map: &RawMap) -> Result<Self, Error> {
+        let ring = checked(unsafe { abi::ring_open(map.0, abi::RING_IN_PLACE) })?;
+        let mut place = abi::RingWindow::default();
+        checked(unsafe { abi::ring_window(ring, &mut place) })?;
+        let consumed = position(place.consumer).load(Ordering::Acquire);
+        Ok(Window { place, consumed })
+    }
+
+    /// The bytes of the next record, aligned to 8; None: there are no more for now. They stay until `release`, which
+    /// gives the space back, once for many records.
+    pub fn next_record(&mut self) -> Option<&[u8]> {
+        let produced = position(self.place.producer).load(Ordering::Acquire);
+        while self.consumed < produced {
+            let header = self.place.data + (self.consumed as u32 & self.place.mask);
+            let length = unsafe { &*(header as *const AtomicU32) }.load(Ordering::Acquire);
+            if length & abi::FRAME_BUSY != 0 {
+                return None;
+            }
+            let bytes = length & !abi::FRAME_DISCARDED;
+            self.consumed += 8 + (bytes as u64 + 7) / 8 * 8;
+            if length & abi::FRAME_DISCARDED == 0 {
+                return Some(unsafe { core::slice::from_raw_parts((header + 8) as *const u8, bytes as usize) });
+            }
+        }
+        None
+    }
+
+    /// The next record as a structure, in place; shorter ones are passed over.
+    pub fn next<T: Plain>(&mut self) -> Option<&T> {
+        loop {
+            let record = self.next_record()?;
+            if record.len() >= size_of::<T>() && align_of::<T>() <= 8 {
+                return Some(unsafe { &*(record.as_ptr() as *const T) });
+            }
+        }
+    }
+
+    /// Gives back the space of all records that were read.
+    pub fn release(&mut self) {
+        position(self.place.consumer).store(self.consumed, Ordering::Release);
+    }
+}
+
+fn position(address: u32) -> &'static AtomicU64 {
+    unsafe { &*(address as *const AtomicU64) }
 }
 
 /// Waits until some ring has records: how many have, 0 when the time is over; an error when the program is to end.

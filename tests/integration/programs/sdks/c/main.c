@@ -21,6 +21,7 @@ int main(void)
 {
     struct cases cases;
     static struct wbpf_reader reader;
+    struct wbpf_window window;
     event = wbpf_event_find("case");
     if (cases_open(&cases) || wbpf_program_autoload(cases.programs.on_run, true))
         return wbpf_failed("open");
@@ -30,7 +31,7 @@ int main(void)
     cases_get_start(&cases, &value);
     tell("constant", value);
     tell("unload_is_refused", cases_set_start(&cases, 1) < 0);
-    if (wbpf_reader_open(&reader, cases.maps.events))
+    if (wbpf_reader_open(&reader, cases.maps.events) || wbpf_window_open(&window, cases.maps.placed_events))
         return wbpf_failed("ring");
 
     tell("set_before_load", run(&cases));
@@ -80,4 +81,19 @@ int main(void)
         sum += bytes == sizeof value;
     tell("records", sum);
     tell("parameter", wbpf_param_uint("delay"));
+
+    uint64_t placed_records = sum = 0;
+    const struct placed *placed;
+    for (int i = 0; i <= 20; i++) {
+        while ((placed = wbpf_window_next(&window, &bytes)) != NULL) {
+            placed_records += bytes == sizeof *placed;
+            sum += placed->number + placed->again;
+        }
+        wbpf_window_release(&window);
+        if (i < 20)
+            run(&cases);
+    }
+    tell("in_place", placed_records);
+    tell("in_place_numbers", sum);
+    tell("in_place_left", wbpf_window_next(&window, NULL) != NULL);
 }

@@ -16,6 +16,13 @@ struct record {
     u64 last;
 };
 
+struct placed {
+    u64 number;
+    u64 words[124];
+    u64 again; /* the number once more, behind the place where the ring begins anew */
+};
+WBPF_EVENT(placed);
+
 const volatile u64 start;
 u64 step = 1;
 u64 counted;
@@ -46,7 +53,25 @@ struct {
     __uint(max_entries, 4096);
 } events SEC(".maps");
 
-/* Run by the control program, three times. */
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 4096);
+} placed_events SEC(".maps");
+
+/* One record, and one that is given up. */
+static void place(void)
+{
+    struct placed *placed = bpf_ringbuf_reserve(&placed_events, sizeof *placed, 0);
+    if (placed) {
+        placed->number = placed->again = counted;
+        bpf_ringbuf_submit(placed, 0);
+    }
+    void *given_up = bpf_ringbuf_reserve(&placed_events, 100, 0);
+    if (given_up)
+        bpf_ringbuf_discard(given_up, 0);
+}
+
+/* Run by the control program. */
 SEC("?raw_tp/sys_enter")
 int on_run(u64 *ctx)
 {
@@ -64,6 +89,7 @@ int on_run(u64 *ctx)
     record.last = start;
     bpf_map_update_elem(&records, &zero, &record, BPF_ANY);
     bpf_ringbuf_output(&events, &value, sizeof value, 0);
+    place();
     counted++;
     return step; /* of what was set before loading, or after it */
 }

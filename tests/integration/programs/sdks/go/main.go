@@ -46,6 +46,7 @@ func main() {
 	tell("constant", value(cases.GetStart()))
 	tell("unload_is_refused", truth(cases.SetStart(1) != nil))
 	reader := value(wbpf.NewReader(cases.Maps.Events.RawMap))
+	window := value(wbpf.NewWindow(cases.Maps.PlacedEvents.RawMap))
 
 	tell("set_before_load", uint64(value(program.Run(nil)).Result))
 	must(cases.SetStep(1 << 40))
@@ -84,4 +85,20 @@ func main() {
 	}
 	tell("records", records)
 	tell("parameter", uint64(wbpf.ParamInt("delay")))
+
+	var placed, numbersInPlace uint64
+	for round := 0; round <= 20; round++ {
+		for bytes := window.Next(); bytes != nil; bytes = window.Next() {
+			record := wbpf.Record[Placed](bytes)
+			placed++
+			numbersInPlace += record.Number + record.Again
+		}
+		window.Release()
+		if round < 20 {
+			value(program.Run(nil))
+		}
+	}
+	tell("in_place", placed)
+	tell("in_place_numbers", numbersInPlace)
+	tell("in_place_left", truth(window.Next() != nil))
 }

@@ -1,8 +1,8 @@
 #[path = "../build/cases.skel.rs"]
 mod skeleton;
 
-use skeleton::{Cases, Record, Result as Case};
-use wbpf::{Error, Event, Reader, Slot};
+use skeleton::{Cases, Placed, Record, Result as Case};
+use wbpf::{Error, Event, Reader, Slot, Window};
 
 fn tell(event: &Event, name: &str, value: u64) -> Result<(), Error> {
     let mut case = Case { value, name: [0; 24] };
@@ -21,6 +21,7 @@ fn run() -> Result<(), Error> {
     tell(&event, "constant", cases.get_start()?)?;
     tell(&event, "unload_is_refused", cases.set_start(&1).is_err() as u64)?;
     let mut reader = Reader::open(&cases.maps.events.0)?;
+    let mut window = Window::open(&cases.maps.placed_events.0)?;
 
     tell(&event, "set_before_load", program.run(&mut [])?.result as u64)?;
     cases.set_step(&(1 << 40))?;
@@ -53,7 +54,22 @@ fn run() -> Result<(), Error> {
         records += 1;
     }
     tell(&event, "records", records)?;
-    tell(&event, "parameter", wbpf::param_number("delay").unwrap_or(0))
+    tell(&event, "parameter", wbpf::param_number("delay").unwrap_or(0))?;
+
+    let (mut placed, mut numbers) = (0, 0);
+    for round in 0..21 {
+        while let Some(record) = window.next::<Placed>() {
+            placed += 1;
+            numbers += record.number + record.again;
+        }
+        window.release();
+        if round < 20 {
+            program.run(&mut [])?;
+        }
+    }
+    tell(&event, "in_place", placed)?;
+    tell(&event, "in_place_numbers", numbers)?;
+    tell(&event, "in_place_left", window.next_record().is_some() as u64)
 }
 
 fn main() {
