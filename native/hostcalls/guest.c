@@ -258,6 +258,7 @@ int wbpf_guest_create(wbpf_wasm_module *module, const wbpf_guest_spec *spec, wbp
     guest->call = spec->call;
     guest->user = spec->user;
     guest->deadline_ns = spec->deadline_ns;
+    guest->tells_waiting = spec->tells_waiting;
     guest->overtime_at_ns = UINT64_MAX;
     pthread_mutex_init(&guest->mutex, NULL);
     pthread_condattr_init(&clock);

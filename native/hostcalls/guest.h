@@ -19,24 +19,29 @@ struct wbpf_wasm_module {
 
 /* ---- maps.c ---- */
 
-/* Where the entries of a map are: the functions of kernel/kernel.h, or others like them. */
+struct guest_map;
+
+/* Where the entries of a map are: in the kernel, or in user space (user_maps.c). */
 struct map_backend {
-    int (*lookup)(int fd, const void *key, void *value, uint64_t flags);
-    int (*update)(int fd, const void *key, const void *value, uint64_t flags);
-    int (*delete)(int fd, const void *key);
-    int (*next_key)(int fd, const void *key, void *next);
-    int (*lookup_and_delete)(int fd, const void *key, void *value, uint64_t flags);
-    int (*batch)(int fd, enum wbpf_batch what, wbpf_map_batch_spec *spec);
+    int (*lookup)(const struct guest_map *map, const void *key, void *value, uint64_t flags);
+    int (*update)(const struct guest_map *map, const void *key, const void *value, uint64_t flags);
+    int (*delete)(const struct guest_map *map, const void *key);
+    int (*next_key)(const struct guest_map *map, const void *key, void *next);
+    int (*lookup_and_delete)(const struct guest_map *map, const void *key, void *value, uint64_t flags);
+    int (*batch)(const struct guest_map *map, enum wbpf_batch what, wbpf_map_batch_spec *spec);
 };
 
 struct guest_map {
     const struct map_backend *backend;
-    int fd; /* our own; < 0: not made yet */
+    int fd;              /* our own, or that of `user`; < 0: not made yet */
+    wbpf_user_map *user; /* NULL: a map of the kernel's */
     struct abi_map_info info;
     bool has_keys, holds_descriptors, keyed_by_descriptors;
 };
 
 int guest_map_init(struct guest_map *map, int fd, char *why);
+void guest_map_init_user(struct guest_map *map, wbpf_user_map *user);
+extern const struct map_backend user_maps;
 void guest_map_deinit(struct guest_map *map);
 
 /* ---- handles.c ---- */
@@ -89,6 +94,7 @@ struct wbpf_guest {
 
     wbpf_wait_set *waiting, *waits_on; /* of all rings; the one under way, by the mutex */
     int32_t polled;                    /* the ring whose records a callback gets now, or 0 */
+    bool tells_waiting;
 
     /* Why it has to end, written once, on its own thread or before the flag below. */
     bool has_exited;

@@ -74,6 +74,16 @@ int wbpf_guest_set_map(wbpf_guest *guest, int32_t handle, int fd, char *why)
     return guest_map_init(entry->map, fd, why);
 }
 
+int wbpf_guest_set_user_map(wbpf_guest *guest, int32_t handle, wbpf_user_map *map)
+{
+    struct handle *entry = guest_find(guest, handle, 'm');
+    if (!entry)
+        return -EBADF;
+    guest_map_deinit(entry->map);
+    guest_map_init_user(entry->map, map);
+    return 0;
+}
+
 static void clear(wbpf_guest *guest, struct handle *entry)
 {
     if (entry->ring)

@@ -79,6 +79,7 @@ typedef struct wbpf_guest_spec {
     uint64_t memory_bytes;
     uint64_t deadline_ns; /* of computing between two waits; 0: none */
     uint64_t fuel;        /* for a module with fuel */
+    bool tells_waiting;   /* `call` is told "waits" once, when it waits for the first time */
     wbpf_guest_call call;
     void *user;
 } wbpf_guest_spec;
@@ -129,6 +130,9 @@ int32_t wbpf_guest_add(wbpf_guest *guest, char kind, int32_t owner);
 int32_t wbpf_guest_add_map(wbpf_guest *guest, int32_t owner, int fd, char *why);
 /* A map that is not made yet. Give it its descriptor when the object is loaded. */
 int wbpf_guest_set_map(wbpf_guest *guest, int32_t handle, int fd, char *why);
+/* The same for one in user space, which the handle shares. */
+struct wbpf_user_map;
+int wbpf_guest_set_user_map(wbpf_guest *guest, int32_t handle, struct wbpf_user_map *map);
 /* Ends the handle and all that go with it. */
 void wbpf_guest_release(wbpf_guest *guest, int32_t handle);
 /* How many there are. */

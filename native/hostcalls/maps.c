@@ -1,5 +1,6 @@
 /* Maps of guests: their sizes as the kernel tells them, and their entries, from the guest's memory to the
  * kernel and back without a copy. */
+#include "maps/maps.h"
 #include "guest.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -8,14 +9,42 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct map_backend kernel_maps = {
-    .lookup = wbpf_map_lookup,
-    .update = wbpf_map_update,
-    .delete = wbpf_map_delete,
-    .next_key = wbpf_map_next_key,
-    .lookup_and_delete = wbpf_map_lookup_and_delete,
-    .batch = wbpf_map_batch,
-};
+static int lookup(const struct guest_map *map, const void *key, void *value, uint64_t flags)
+{
+    return wbpf_map_lookup(map->fd, key, value, flags);
+}
+
+static int update(const struct guest_map *map, const void *key, const void *value, uint64_t flags)
+{
+    return wbpf_map_update(map->fd, key, value, flags);
+}
+
+static int erase(const struct guest_map *map, const void *key)
+{
+    return wbpf_map_delete(map->fd, key);
+}
+
+static int next_key(const struct guest_map *map, const void *key, void *next)
+{
+    return wbpf_map_next_key(map->fd, key, next);
+}
+
+static int lookup_and_delete(const struct guest_map *map, const void *key, void *value, uint64_t flags)
+{
+    return wbpf_map_lookup_and_delete(map->fd, key, value, flags);
+}
+
+static int batch(const struct guest_map *map, enum wbpf_batch what, wbpf_map_batch_spec *spec)
+{
+    return wbpf_map_batch(map->fd, what, spec);
+}
+
+static const struct map_backend kernel_maps = {.lookup = lookup,
+                                               .update = update,
+                                               .delete = erase,
+                                               .next_key = next_key,
+                                               .lookup_and_delete = lookup_and_delete,
+                                               .batch = batch};
 
 /* ---- what a map is like ---- */
 
@@ -74,11 +103,33 @@ int guest_map_init(struct guest_map *map, int fd, char *why)
     return 0;
 }
 
+void guest_map_init_user(struct guest_map *map, wbpf_user_map *user)
+{
+    wbpf_user_map_spec spec;
+    wbpf_user_map_facts(user, &spec);
+    *map = (struct guest_map){
+        .backend = &user_maps,
+        .fd = wbpf_user_map_fd(user),
+        .user = wbpf_user_map_share(user),
+        .info = {.type = spec.kind,
+                 .key_bytes = spec.key_bytes,
+                 .value_bytes = (uint32_t)wbpf_user_map_value_span(user),
+                 .max_entries = spec.entries,
+                 .flags = spec.flags,
+                 .cpus = wbpf_map_is_per_cpu(spec.kind) ? spec.cpus : 1},
+        .has_keys = spec.key_bytes > 0,
+        .holds_descriptors = holds_descriptors(spec.kind),
+    };
+}
+
 void guest_map_deinit(struct guest_map *map)
 {
-    if (map->fd >= 0)
+    if (map->user)
+        wbpf_user_map_close(map->user);
+    else if (map->fd >= 0)
         close(map->fd);
     map->fd = -1;
+    map->user = NULL;
 }
 
 /* ---- what guests call ---- */
@@ -138,7 +189,7 @@ int64_t native_map_lookup(wbpf_guest *guest, const wbpf_guest_argument *argument
     struct guest_map *map = map_of(guest, &arguments[0], &error);
     if (error || (error = check(guest, map, &arguments[1], &arguments[2])) != 0)
         return error;
-    return map->backend->lookup(map->fd, key_of(map, &arguments[1]), arguments[2].data,
+    return map->backend->lookup(map, key_of(map, &arguments[1]), arguments[2].data,
                                 (uint64_t)arguments[3].number);
 }
 
@@ -150,7 +201,7 @@ int64_t native_map_update(wbpf_guest *guest, const wbpf_guest_argument *argument
         return error;
     if (map->holds_descriptors)
         return refuse_descriptors(guest);
-    return map->backend->update(map->fd, key_of(map, &arguments[1]), arguments[2].data,
+    return map->backend->update(map, key_of(map, &arguments[1]), arguments[2].data,
                                 (uint64_t)arguments[3].number);
 }
 
@@ -160,7 +211,7 @@ int64_t native_map_delete(wbpf_guest *guest, const wbpf_guest_argument *argument
     struct guest_map *map = map_of(guest, &arguments[0], &error);
     if (error || (error = check(guest, map, &arguments[1], NULL)) != 0)
         return error;
-    return map->backend->delete(map->fd, arguments[1].data);
+    return map->backend->delete(map, arguments[1].data);
 }
 
 int64_t native_map_next_key(wbpf_guest *guest, const wbpf_guest_argument *arguments)
@@ -172,8 +223,7 @@ int64_t native_map_next_key(wbpf_guest *guest, const wbpf_guest_argument *argume
         error = check(guest, map, &arguments[1], NULL);
     if (!error && arguments[2].bytes != map->info.key_bytes)
         error = wrong_size(guest, "key", arguments[2].bytes, map->info.key_bytes);
-    return error ? error
-                 : map->backend->next_key(map->fd, first ? NULL : arguments[1].data, arguments[2].data);
+    return error ? error : map->backend->next_key(map, first ? NULL : arguments[1].data, arguments[2].data);
 }
 
 int64_t native_map_lookup_and_delete(wbpf_guest *guest, const wbpf_guest_argument *arguments)
@@ -182,17 +232,18 @@ int64_t native_map_lookup_and_delete(wbpf_guest *guest, const wbpf_guest_argumen
     struct guest_map *map = map_of(guest, &arguments[0], &error);
     if (error || (error = check(guest, map, &arguments[1], &arguments[2])) != 0)
         return error;
-    return map->backend->lookup_and_delete(map->fd, key_of(map, &arguments[1]), arguments[2].data,
+    return map->backend->lookup_and_delete(map, key_of(map, &arguments[1]), arguments[2].data,
                                            (uint64_t)arguments[3].number);
 }
 
+enum { KEY_BYTES_MOST = 512 };
 enum { CURSOR_START, CURSOR_MORE, CURSOR_END };
 
 static int64_t read_batch(wbpf_guest *guest, struct guest_map *map, const wbpf_guest_argument *arguments,
                           uint32_t count)
 {
     uint32_t operation = (uint32_t)arguments[1].number, state;
-    uint8_t *cursor = arguments[2].data, position[64], next[64];
+    uint8_t *cursor = arguments[2].data, position[KEY_BYTES_MOST], next[KEY_BYTES_MOST];
     uint32_t bytes = map->info.key_bytes > 4 ? map->info.key_bytes : 4;
     if (arguments[2].bytes < bytes + 4 || bytes > sizeof position)
         return wrong_size(guest, "cursor", arguments[2].bytes, bytes + 4);
@@ -206,7 +257,7 @@ static int64_t read_batch(wbpf_guest *guest, struct guest_map *map, const wbpf_g
                                 arguments[4].data,
                                 count,
                                 (uint64_t)arguments[6].number};
-    int error = map->backend->batch(map->fd, operation, &spec);
+    int error = map->backend->batch(map, operation, &spec);
     if (error && error != -ENOENT)
         return error;
     state = error ? CURSOR_END : CURSOR_MORE;
@@ -240,6 +291,6 @@ int64_t native_map_batch(wbpf_guest *guest, const wbpf_guest_argument *arguments
                                 .values = has_values ? arguments[4].data : NULL,
                                 .count = count,
                                 .flags = (uint64_t)arguments[6].number};
-    error = map->backend->batch(map->fd, operation, &spec);
+    error = map->backend->batch(map, operation, &spec);
     return error && !(spec.count && spec.count < count) ? error : (int64_t)spec.count;
 }

@@ -1,5 +1,6 @@
 /* Rings of guests: waiting for them, and reading by batch or in place. */
 #include "guest.h"
+#include "maps/maps.h"
 #include "windows.h"
 #include <errno.h>
 #include <linux/bpf.h>
@@ -24,18 +25,41 @@ static uint64_t page_bytes(void)
 /* A page that the guest writes, then a page and the data twice, which it reads. */
 static int64_t map_in_place(wbpf_guest *guest, const struct guest_map *map)
 {
-    uint64_t page = page_bytes(), rest = page + 2ull * map->info.max_entries;
-    int64_t at = window_reserve(guest, page + rest);
+    uint64_t page = page_bytes(), size = map->info.max_entries;
+    uint64_t begin = map->user ? WBPF_SHARED_RING_OFFSET : 0;
+    int64_t at = window_reserve(guest, 2 * page + 2 * size);
     if (at < 0)
         return at;
-    int error = window_map(guest, (uint32_t)at, page, map->fd, 0, true);
-    if (!error)
-        error = window_map(guest, (uint32_t)(at + (int64_t)page), rest, map->fd, page, false);
+    uint32_t region = (uint32_t)at, twice = region + (uint32_t)(2 * page + size);
+    int error = window_map(guest, region, region, page, map->fd, begin, true);
+    if (!error) /* only the kernel has the data twice by itself */
+        error = window_map(guest, region, region + (uint32_t)page, page + (map->user ? size : 2 * size),
+                           map->fd, begin + page, false);
+    if (!error && map->user)
+        error = window_map(guest, region, twice, size, map->fd, begin + 2 * page, false);
     if (error) {
         window_unmap(guest, (uint32_t)at);
         return error;
     }
     return at;
+}
+
+static int open_reader(const struct guest_map *map, wbpf_ring_reader **out)
+{
+    if (!map->user)
+        return wbpf_ring_open(map->fd, 0, out);
+    if (map->info.type != BPF_MAP_TYPE_RINGBUF && map->info.type != BPF_MAP_TYPE_PERF_EVENT_ARRAY)
+        return -EINVAL;
+    wbpf_shared_ring_lost(map->user); /* now somebody reads it */
+    return wbpf_ring_open_file(map->fd, WBPF_SHARED_RING_OFFSET,
+                               wbpf_shared_ring_query(map->user, BPF_RB_RING_SIZE), out);
+}
+
+static int wait_also_for(wbpf_wait_set *set, const struct guest_map *map, const wbpf_ring_reader *reader,
+                         uint32_t tag)
+{
+    return map->user ? wbpf_wait_set_add_shared(set, reader, map->user, tag)
+                     : wbpf_wait_set_add(set, reader, tag);
 }
 
 int32_t wbpf_guest_open_ring(wbpf_guest *guest, int32_t of_map, bool in_place)
@@ -54,12 +78,12 @@ int32_t wbpf_guest_open_ring(wbpf_guest *guest, int32_t of_map, bool in_place)
     }
     int error = guest->waiting ? 0 : wbpf_wait_set_create(&guest->waiting);
     if (!error)
-        error = wbpf_ring_open(entry->map->fd, 0, &reader);
+        error = open_reader(entry->map, &reader);
     if (error)
         return error;
     int64_t window = in_place ? map_in_place(guest, entry->map) : 0;
     int32_t handle = window < 0 ? (int32_t)window : wbpf_guest_add(guest, 'r', entry->owner);
-    error = handle < 0 ? handle : wbpf_wait_set_add(guest->waiting, reader, (uint32_t)handle);
+    error = handle < 0 ? handle : wait_also_for(guest->waiting, entry->map, reader, (uint32_t)handle);
     if (error) {
         wbpf_ring_close(reader);
         if (window > 0)
@@ -116,6 +140,10 @@ static int wait_on(wbpf_guest *guest, wbpf_wait_set *set, int timeout_ms, uint32
     uint32_t none;
     int found = 0;
     guest_pause(guest);
+    if (guest->tells_waiting) {
+        guest->tells_waiting = false;
+        guest->call(guest->user, "waits", NULL, 0);
+    }
     pthread_mutex_lock(&guest->mutex);
     guest->waits_on = set;
     bool stopped = atomic_load(&guest->is_stopped);
@@ -191,7 +219,11 @@ int64_t native_ring_window(wbpf_guest *guest, const wbpf_guest_argument *argumen
 
 int64_t native_ring_lost(wbpf_guest *guest, const wbpf_guest_argument *arguments)
 {
-    int64_t lost = wbpf_ring_lost(ring_of(guest, &arguments[0])->ring);
+    const struct handle *entry = ring_of(guest, &arguments[0]);
+    const struct guest_map *map = guest_find(guest, entry->map_of_ring, 'm')->map;
+    if (map->user)
+        return map->info.type == BPF_MAP_TYPE_RINGBUF ? 0 : (int64_t)wbpf_shared_ring_lost(map->user);
+    int64_t lost = wbpf_ring_lost(entry->ring);
     return lost < 0 ? 0 : lost;
 }
 
@@ -210,7 +242,7 @@ int64_t guest_poll(wbpf_guest *guest, int32_t of_map, int timeout_ms, wbpf_ring_
         return -EINVAL;
     int error = ring->alone ? 0 : wbpf_wait_set_create(&ring->alone);
     if (!error && !ring->is_alone)
-        error = wbpf_wait_set_add(ring->alone, ring->ring, 0);
+        error = wait_also_for(ring->alone, map->map, ring->ring, 0);
     if (error)
         return error;
     ring->is_alone = true;

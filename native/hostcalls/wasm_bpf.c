@@ -130,17 +130,17 @@ static int operate(wbpf_guest *guest, struct guest_map *map, int command, uint32
     switch (command) {
     case LOOKUP:
         out = guest_range(guest, value, value_bytes);
-        return out && value ? map->backend->lookup(map->fd, key_at, out, flags) : -EFAULT;
+        return out && value ? map->backend->lookup(map, key_at, out, flags) : -EFAULT;
     case UPDATE:
         out = guest_range(guest, value, value_bytes);
         if (map->holds_descriptors)
             return -EPERM;
-        return out && value ? map->backend->update(map->fd, key_at, out, flags) : -EFAULT;
+        return out && value ? map->backend->update(map, key_at, out, flags) : -EFAULT;
     case DELETE:
-        return map->backend->delete(map->fd, key_at);
+        return map->backend->delete(map, key_at);
     case NEXT_KEY:
         out = guest_range(guest, next_key, key_bytes);
-        return out && next_key ? map->backend->next_key(map->fd, key_at, out) : -EFAULT;
+        return out && next_key ? map->backend->next_key(map, key_at, out) : -EFAULT;
     default:
         return -EINVAL;
     }

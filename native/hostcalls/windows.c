@@ -18,6 +18,7 @@
 static struct window {
     _Atomic(wbpf_guest *) owner; /* NULL: free */
     uint8_t *start;
+    uint32_t region;
     _Atomic uint64_t bytes;
 } windows[MAX_WINDOWS];
 
@@ -100,7 +101,8 @@ static void give_back(struct window *window)
     atomic_store(&window->owner, NULL);
 }
 
-int window_map(wbpf_guest *guest, uint32_t address, uint64_t bytes, int fd, uint64_t offset, bool writable)
+int window_map(wbpf_guest *guest, uint32_t region, uint32_t address, uint64_t bytes, int fd, uint64_t offset,
+               bool writable)
 {
     uint8_t *start = guest_range(guest, address, 0);
     if (!start || guest->memory_bytes < address + bytes)
@@ -110,6 +112,7 @@ int window_map(wbpf_guest *guest, uint32_t address, uint64_t bytes, int fd, uint
         return -ENOMEM;
     start = guest->memory_base + address;
     window->start = start;
+    window->region = region;
     atomic_store(&window->bytes, bytes);
     if (mmap(start, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_FIXED | MAP_SHARED, fd,
              (off_t)offset) != MAP_FAILED)
@@ -120,12 +123,10 @@ int window_map(wbpf_guest *guest, uint32_t address, uint64_t bytes, int fd, uint
     return error;
 }
 
-void window_unmap(wbpf_guest *guest, uint32_t address)
+void window_unmap(wbpf_guest *guest, uint32_t region)
 {
-    uint8_t *start = guest->memory_base + address;
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     for (struct window *window = windows; window < windows + MAX_WINDOWS; window++) {
-        if (atomic_load(&window->owner) != guest || (window->start != start && window->start != start + page))
+        if (atomic_load(&window->owner) != guest || window->region != region)
             continue;
         replace(window->start, atomic_load(&window->bytes));
         give_back(window);
@@ -145,7 +146,7 @@ int64_t wbpf_guest_map_window(wbpf_guest *guest, int32_t of_map, bool writable)
     if (!entry || entry->map->fd < 0)
         return -EBADF;
     const struct abi_map_info *info = &entry->map->info;
-    enum { ARRAY = 2, MMAPABLE = 1 << 10 };
+    enum { ARRAY = 2, MMAPABLE = 1 << 10, USER_VALUES_AT = 4096 };
     if (info->type != ARRAY || !(info->flags & MMAPABLE)) {
         wbpf_guest_refuse(guest, false, "only an array with BPF_F_MMAPABLE can be mapped");
         return -EINVAL;
@@ -158,7 +159,8 @@ int64_t wbpf_guest_map_window(wbpf_guest *guest, int32_t of_map, bool writable)
     int64_t at = window_reserve(guest, bytes);
     if (at < 0)
         return at;
-    int error = window_map(guest, (uint32_t)at, bytes, entry->map->fd, 0, writable);
+    int error = window_map(guest, (uint32_t)at, (uint32_t)at, bytes, entry->map->fd,
+                           entry->map->user ? USER_VALUES_AT : 0, writable);
     if (error)
         return error;
     entry->window = (uint32_t)at;

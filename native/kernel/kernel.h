@@ -232,18 +232,22 @@ int64_t wbpf_ring_lost(const wbpf_ring_reader *ring);
 /* ---- wait_set.c: waiting for several rings; each has its turn ---- */
 
 typedef struct wbpf_wait_set wbpf_wait_set;
+typedef struct wbpf_user_map wbpf_user_map; /* maps/maps.h */
 
 int wbpf_wait_set_create(wbpf_wait_set **out);
 void wbpf_wait_set_destroy(wbpf_wait_set *set);
 /* A ring leaves before it is closed. */
 int wbpf_wait_set_add(wbpf_wait_set *set, const wbpf_ring_reader *ring, uint32_t tag);
+/* The same of a ring in user space; a set has rings of one kind only. */
+int wbpf_wait_set_add_shared(wbpf_wait_set *set, const wbpf_ring_reader *ring, wbpf_user_map *map,
+                             uint32_t tag);
 void wbpf_wait_set_remove(wbpf_wait_set *set, const wbpf_ring_reader *ring);
 /* Tags of rings with records, at most `max`, starting behind where the last call ended; 0: time is up, or it
  * was woken. timeout_ms < 0: no limit. */
 int wbpf_wait_set_wait(wbpf_wait_set *set, int timeout_ms, uint32_t *tags, uint32_t max);
 /* End the wait that is under way or comes next; from any thread or signal handler. */
 void wbpf_wait_set_wake(wbpf_wait_set *set);
-/* Readable when a wait might find something; for event loops. */
+/* Readable when a wait might find something; for event loops, with rings of the kernel's. */
 int wbpf_wait_set_fd(const wbpf_wait_set *set);
 
 /* ---- user_ring.c: writing to programs (BPF_MAP_TYPE_USER_RINGBUF), one thread at a time ---- */

@@ -87,6 +87,23 @@ static int64_t for_each(wbpf_user_map *map, wbpf_user_map_visit visit, void *con
     return map->spec.entries;
 }
 
+static int read_batch(wbpf_user_map *map, uint32_t *cursor, uint8_t *keys, uint8_t *values, uint32_t *count,
+                      bool take)
+{
+    uint32_t room = *count, done = 0;
+    size_t span = wbpf_user_map_value_span(map);
+    *count = 0;
+    if (take)
+        return -ENOTSUPP;
+    for (; done < room && *cursor < map->spec.entries; ++*cursor) {
+        if (map->kind->read(map, cursor, values + done * span, false) == -ENOENT)
+            continue;
+        memcpy(keys + 4 * (size_t)done++, cursor, 4);
+    }
+    *count = done;
+    return *cursor < map->spec.entries ? 0 : -ENOENT;
+}
+
 /* Of numbers of maps and programs: 0 is none. */
 static int read_number(wbpf_user_map *map, const void *key, void *value, bool take)
 {
@@ -122,6 +139,7 @@ const struct map_kind map_array = {.validate = validate,
                                    .read = read_all,
                                    .update = update,
                                    .next_key = next_key,
+                                   .read_batch = read_batch,
                                    .for_each = for_each};
 const struct map_kind map_percpu_array = {.validate = validate,
                                           .lay_out = lay_out,
@@ -129,6 +147,7 @@ const struct map_kind map_percpu_array = {.validate = validate,
                                           .read = read_all,
                                           .update = update,
                                           .next_key = next_key,
+                                          .read_batch = read_batch,
                                           .for_each = for_each,
                                           .per_cpu = true};
 const struct map_kind map_array_of_maps = {.validate = validate,
@@ -138,6 +157,7 @@ const struct map_kind map_array_of_maps = {.validate = validate,
                                            .update = update_number,
                                            .erase = erase_number,
                                            .next_key = next_key,
+                                           .read_batch = read_batch,
                                            .of_maps = true};
 const struct map_kind map_prog_array = {.validate = validate,
                                         .lay_out = lay_out,

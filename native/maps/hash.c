@@ -475,6 +475,50 @@ static int next_key(wbpf_user_map *map, const void *key, void *next)
     return e ? 0 : -ENOENT;
 }
 
+static uint32_t chain_length(const wbpf_user_map *map, uint32_t bucket)
+{
+    uint32_t length = 0;
+    for (uint32_t number = map->buckets[bucket]; number && length <= map->elements;
+         number = element_at(map, number)->next)
+        length++;
+    return length;
+}
+
+/* As the kernel does: whole buckets, so that what stays there comes once, whatever happens to others. */
+static int read_batch(wbpf_user_map *map, uint32_t *cursor, uint8_t *keys, uint8_t *values, uint32_t *count,
+                      bool take)
+{
+    uint32_t room = *count, done = 0;
+    size_t span = wbpf_user_map_value_span(map);
+    int error = take && is_trie(map) ? -ENOTSUPP : 0;
+    *count = 0;
+    for (; !error && *cursor <= map->mask; ++*cursor) {
+        if (!load_published(&map->buckets[*cursor]))
+            continue;
+        error = map_lock(map);
+        if (error)
+            break;
+        uint32_t *link = &map->buckets[*cursor];
+        if (chain_length(map, *cursor) > room - done)
+            error = -ENOSPC;
+        while (!error && *link) {
+            struct element *e = element_at(map, *link);
+            map_copy_out(keys + (size_t)done * map->spec.key_bytes,
+                         is_trie(map) ? (uint8_t *)e + map->raw_at : (uint8_t *)e->key, map->spec.key_bytes);
+            copy_values(map, e, values + done++ * span);
+            if (take)
+                unlink_element(map, link);
+            else
+                link = &e->next;
+        }
+        map_unlock(map);
+        if (error)
+            break;
+    }
+    *count = done;
+    return error && done ? 0 : error ? error : -ENOENT;
+}
+
 /* Without the lock: what is visited may change the map. */
 static int64_t for_each(wbpf_user_map *map, wbpf_user_map_visit visit, void *context)
 {
@@ -533,7 +577,7 @@ static void repair(wbpf_user_map *map)
 
 #define HASH                                                                                                 \
     .lay_out = lay_out, .init = init, .repair = repair, .find = find, .read = read_all, .update = update,    \
-    .erase = erase, .next_key = next_key
+    .erase = erase, .next_key = next_key, .read_batch = read_batch
 
 const struct map_kind map_hash = {.validate = validate, HASH, .for_each = for_each};
 const struct map_kind map_percpu_hash = {.validate = validate, HASH, .for_each = for_each, .per_cpu = true};

@@ -48,6 +48,7 @@ struct wbpf_user_map {
     size_t bytes;
     wbpf_user_map_spec spec; /* a copy: the shared one may be overwritten by others */
     int fd;
+    uint32_t users;
     uint8_t *values;
     size_t stride, cpu_stride; /* from one value to the next; from one processor's to the next's */
     /* Of hashes. */
@@ -76,6 +77,8 @@ struct map_kind {
     int (*erase)(wbpf_user_map *map, const void *key);
     int (*next_key)(wbpf_user_map *map, const void *key, void *next);
     int64_t (*for_each)(wbpf_user_map *map, wbpf_user_map_visit visit, void *context);
+    int (*read_batch)(wbpf_user_map *map, uint32_t *cursor, uint8_t *keys, uint8_t *values, uint32_t *count,
+                      bool take);
     int (*push)(wbpf_user_map *map, const void *value, uint64_t flags);
     int (*take)(wbpf_user_map *map, void *value, bool keep);
     bool per_cpu, of_maps;

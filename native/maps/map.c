@@ -95,6 +95,7 @@ static wbpf_user_map *handle_for(const wbpf_user_map_spec *spec, int fd)
         map->spec = *spec;
         map->kind = kind_of(spec->kind);
         map->fd = fd;
+        map->users = 1;
         map->bytes = round_up(map->kind->lay_out(map), (size_t)4096);
     }
     return map;
@@ -189,9 +190,15 @@ int wbpf_user_map_open(int fd, wbpf_user_map **out)
     return 0;
 }
 
+wbpf_user_map *wbpf_user_map_share(wbpf_user_map *map)
+{
+    __atomic_fetch_add(&map->users, 1, __ATOMIC_RELAXED);
+    return map;
+}
+
 void wbpf_user_map_close(wbpf_user_map *map)
 {
-    if (!map)
+    if (!map || __atomic_sub_fetch(&map->users, 1, __ATOMIC_ACQ_REL))
         return;
     pthread_mutex_lock(&known_mutex);
     wbpf_user_map **at = &known;
@@ -373,6 +380,15 @@ int wbpf_user_map_next_key(wbpf_user_map *map, const void *key, void *next)
     if (!map->kind->next_key)
         return map->kind == &map_queue || map->kind == &map_stack ? -EINVAL : -EOPNOTSUPP;
     return map->kind->next_key(map, key, next);
+}
+
+int wbpf_user_map_read_batch(wbpf_user_map *map, uint32_t *cursor, void *keys, void *values, uint32_t *count,
+                             bool take)
+{
+    if (map->kind->read_batch)
+        return map->kind->read_batch(map, cursor, keys, values, count, take);
+    *count = 0;
+    return -EOPNOTSUPP;
 }
 
 int64_t wbpf_user_map_for_each(wbpf_user_map *map, wbpf_user_map_visit visit, void *context)

@@ -33,7 +33,10 @@ typedef struct wbpf_user_map_spec {
 int wbpf_user_map_create(const wbpf_user_map_spec *spec, int fd, wbpf_user_map **out);
 /* One that is there, maybe another process's. The descriptor is the map's then. */
 int wbpf_user_map_open(int fd, wbpf_user_map **out);
+/* Let go of it; the last one frees it. */
 void wbpf_user_map_close(wbpf_user_map *map);
+/* One more who has to close it. */
+wbpf_user_map *wbpf_user_map_share(wbpf_user_map *map);
 
 void wbpf_user_map_facts(const wbpf_user_map *map, wbpf_user_map_spec *out);
 int wbpf_user_map_fd(const wbpf_user_map *map);
@@ -70,6 +73,11 @@ int wbpf_user_map_lookup_and_delete(wbpf_user_map *map, const void *key, void *v
 /* `key` NULL, or not there: the first. -ENOENT: it was the last. */
 int wbpf_user_map_next_key(wbpf_user_map *map, const void *key, void *next);
 
+/* Several, from where `*cursor` is: 0 in front of the first. `*count`: room for so many; afterwards how many
+ * there were. -ENOENT: these were the last; -ENOSPC: elements that come together need more room. */
+int wbpf_user_map_read_batch(wbpf_user_map *map, uint32_t *cursor, void *keys, void *values, uint32_t *count,
+                             bool take);
+
 /* ---- queues, stacks, Bloom filters ---- */
 
 int wbpf_user_map_push(wbpf_user_map *map, const void *value, uint64_t flags);
@@ -99,6 +107,10 @@ uint64_t wbpf_shared_ring_query(const wbpf_user_map *map, uint64_t what);
 /* Whether a record was submitted with a wake-up since `*seen`, waiting for it; `*seen` becomes now. */
 bool wbpf_shared_ring_wait(wbpf_user_map *map, uint32_t *seen, uint64_t timeout_ns);
 void wbpf_shared_ring_wake(wbpf_user_map *map);
+/* For waiting in other ways: between arm and disarm its word, a futex that several processes share, changes
+ * with each wake-up; `seen` is what it was before. */
+uint32_t *wbpf_shared_ring_arm(wbpf_user_map *map, uint32_t *seen);
+void wbpf_shared_ring_disarm(wbpf_user_map *map);
 
 #ifdef __cplusplus
 }

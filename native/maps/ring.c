@@ -74,7 +74,10 @@ void *wbpf_shared_ring_pages(const wbpf_user_map *map)
 
 void wbpf_shared_ring_reap(wbpf_user_map *map)
 {
-    for (uint64_t at = load_published(consumer_of(map)); at < load_published(producer_of(map));) {
+    uint64_t at = load_published(consumer_of(map)), end = load_published(producer_of(map));
+    if (end - at > map_ring_bytes(&map->spec)) /* a position that its reader can't have */
+        return;
+    while (at < end) {
         struct record_header *record = record_at(map, at);
         uint32_t bytes = load_published(&record->bytes);
         if (bytes & BPF_RINGBUF_BUSY_BIT) {
@@ -199,6 +202,18 @@ bool wbpf_shared_ring_wait(wbpf_user_map *map, uint32_t *seen, uint64_t timeout_
         wbpf_shared_ring_reap(map);
     *seen = now;
     return rang;
+}
+
+uint32_t *wbpf_shared_ring_arm(wbpf_user_map *map, uint32_t *seen)
+{
+    __atomic_fetch_add(&map->header->waiting, 1, __ATOMIC_SEQ_CST);
+    *seen = __atomic_load_n(&map->header->rings, __ATOMIC_SEQ_CST);
+    return &map->header->rings;
+}
+
+void wbpf_shared_ring_disarm(wbpf_user_map *map)
+{
+    __atomic_fetch_sub(&map->header->waiting, 1, __ATOMIC_SEQ_CST);
 }
 
 void wbpf_shared_ring_wake(wbpf_user_map *map)

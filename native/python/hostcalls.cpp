@@ -106,7 +106,7 @@ class WasmGuest
     WasmGuest(const WasmModule &module, nb::callable call, const Texts &arguments, const Texts &names,
               const Texts &values, const std::vector<std::tuple<std::string, std::string, bool>> &folders,
               bool with_stdin, int stdout_fd, int stderr_fd, uint64_t memory_bytes, uint64_t deadline_ns,
-              uint64_t fuel)
+              uint64_t fuel, bool tells_waiting)
         : call_(std::move(call))
     {
         std::vector<wbpf_guest_folder> places;
@@ -128,6 +128,7 @@ class WasmGuest
         spec.memory_bytes = memory_bytes;
         spec.deadline_ns = deadline_ns;
         spec.fuel = fuel;
+        spec.tells_waiting = tells_waiting;
         spec.call = [](void *user, const char *function, wbpf_guest_argument *all, uint32_t count) {
             return static_cast<WasmGuest *>(user)->answer(function, all, count);
         };
@@ -202,6 +203,12 @@ class WasmGuest
         char why[WBPF_WASM_WHY_BYTES] = "";
         int error = wbpf_guest_set_map(use(), handle, fd, why);
         return nb::make_tuple(error, decode(why));
+    }
+
+    /* The address of a map of user space, as UserMap.place() has it. */
+    int set_user_map(int32_t handle, uint64_t address)
+    {
+        return wbpf_guest_set_user_map(use(), handle, reinterpret_cast<wbpf_user_map *>(address));
     }
 
     void release(int32_t handle) { wbpf_guest_release(use(), handle); }
@@ -313,13 +320,15 @@ void bind_hostcalls(nb::module_ &m)
     nb::class_<WasmGuest>(m, "WasmGuest", "One run of a module; wbpf.wasm.Guest is its Python face.")
         .def(nb::init<const WasmModule &, nb::callable, const Texts &, const Texts &, const Texts &,
                       const std::vector<std::tuple<std::string, std::string, bool>> &, bool, int, int,
-                      uint64_t, uint64_t, uint64_t>(),
+                      uint64_t, uint64_t, uint64_t, bool>(),
              "module"_a, "call"_a, nb::kw_only(), "arguments"_a, "names"_a, "values"_a, "folders"_a,
              "with_stdin"_a, "stdout_fd"_a, "stderr_fd"_a, "memory_bytes"_a, "deadline_ns"_a, "fuel"_a,
+             "tells_waiting"_a = false,
              nb::sig("def __init__(self, module: WasmModule, call: Callable[[str, list[Any]], Any], *, "
                      "arguments: Sequence[str], names: Sequence[str], values: Sequence[str], "
                      "folders: Sequence[tuple[str, str, bool]], with_stdin: bool, stdout_fd: int, "
-                     "stderr_fd: int, memory_bytes: int, deadline_ns: int, fuel: int) -> None"))
+                     "stderr_fd: int, memory_bytes: int, deadline_ns: int, fuel: int, "
+                     "tells_waiting: bool = False) -> None"))
         .def("run", &WasmGuest::run, nb::sig("def run(self) -> tuple[int, int, str, str]"))
         .def("interrupt", &WasmGuest::interrupt)
         .def("stop", &WasmGuest::stop)
@@ -332,6 +341,7 @@ void bind_hostcalls(nb::module_ &m)
              nb::sig("def add_map(self, owner: int, fd: int) -> tuple[int, str]"))
         .def("set_map", &WasmGuest::set_map, "handle"_a, "fd"_a,
              nb::sig("def set_map(self, handle: int, fd: int) -> tuple[int, str]"))
+        .def("set_user_map", &WasmGuest::set_user_map, "handle"_a, "address"_a)
         .def("release", &WasmGuest::release, "handle"_a)
         .def("handles", &WasmGuest::handles)
         .def("memory_bytes", &WasmGuest::memory_bytes)

@@ -95,32 +95,17 @@ class UserMap
                       [&](char *next) { return wbpf_user_map_next_key(map_, at(key), next); });
     }
 
-    /* As bpf_map_read_batch: the cursor is the last key. */
+    /* As bpf_map_read_batch. */
     nb::tuple read_batch(Key cursor, uint32_t count, bool take)
     {
-        std::string keys, values, key(facts_.key_bytes, '\0'), value(span_, '\0');
-        std::string last = cursor ? std::string(cursor->c_str(), cursor->size()) : std::string();
-        bool first = !cursor || take;
-        int error = 0;
-        for (uint32_t done = 0; done < count; done++) {
-            error = wbpf_user_map_next_key(map_, first ? nullptr : last.data(), key.data());
-            if (error)
-                break;
-            error = take ? wbpf_user_map_lookup_and_delete(map_, key.data(), value.data(), 0)
-                         : wbpf_user_map_lookup(map_, key.data(), value.data(), 0);
-            first = take;
-            last = key;
-            if (error == -ENOENT) { /* it vanished meanwhile */
-                error = 0;
-                continue;
-            }
-            if (error)
-                break;
-            keys += key;
-            values += value;
-        }
-        return nb::make_tuple(error, nb::bytes(keys.data(), keys.size()),
-                              nb::bytes(values.data(), values.size()), nb::bytes(last.data(), last.size()));
+        std::string keys(static_cast<size_t>(count) * facts_.key_bytes, '\0'), values(count * span_, '\0');
+        uint32_t position = 0;
+        if (cursor)
+            std::memcpy(&position, cursor->c_str(), sizeof position);
+        int error = wbpf_user_map_read_batch(map_, &position, keys.data(), values.data(), &count, take);
+        return nb::make_tuple(error, nb::bytes(keys.data(), count * facts_.key_bytes),
+                              nb::bytes(values.data(), count * span_),
+                              nb::bytes(reinterpret_cast<const char *>(&position), sizeof position));
     }
 
     int fd() const { return wbpf_user_map_fd(map_); }

@@ -80,6 +80,9 @@ class ProgramType(IntEnum):
     NETFILTER = 32
 
 
+#: Programs for probe sites, `SEC("probe/…")`: not of the kernel. They get a `struct wbpf_probe_context`.
+PROBE_SITE = 1 << 16
+
 #: Kernels that first had them; what is not named is older than any that wBPF runs on (5.10).
 SINCE: dict[MapType | ProgramType, str] = {
     MapType.TASK_STORAGE: "5.11",

@@ -66,9 +66,13 @@ class Variables(MutableMapping[str, Value]):
             raise BpfError(what, "there is none", hint(name, self._known))
         return self._known[name]
 
+    def content(self, name: str) -> bytes | int:
+        """Its bytes, or a negative errno. Raises BpfError: there is none."""
+        return self._native.get(name, self.describe(name).size_bytes)
+
     def __getitem__(self, name: str) -> Value:
         variable = self.describe(name)
-        content = self._native.get(name, variable.size_bytes)
+        content = self.content(name)
         if isinstance(content, int):
             raise self._error(name, content)
         return _decode(variable, content)

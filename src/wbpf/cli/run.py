@@ -11,6 +11,7 @@ from wbpf.cli.flags import Flag, flag_of, parse, split, usage
 from wbpf.errors import ConfigError, WbpfError
 
 if TYPE_CHECKING:
+    from wbpf.cli.tracing import Tracing
     from wbpf.wasm.grants import Grants
     from wbpf.wasm.module import Module
     from wbpf.wasm.result import RunResult
@@ -21,11 +22,15 @@ FLAGS = {
         Flag("output", "columns|json|yaml", "How to print events; json is one object a line.", "o"),
         Flag("fields", "A,B,…", "Fields of events to print, in this order."),
         Flag("filter", "CEL", "Print the events for which this is true: 'ms > 10 && comm == \"dd\"'."),
-        Flag("pid", "PID", "Trace this process only; the eBPF programs leave out the others."),
+        Flag("pid", "PID", "Trace this process only."),
         Flag("comm", "NAME", "Trace threads of this name only."),
         Flag("cgroup", "PATH", "Trace processes in this cgroup only, and below it."),
         Flag("duration", "TIME", "Stop after 10s, 500ms, 2m."),
-        Flag("backend", "auto|kernel|user", "What runs the eBPF programs."),
+        Flag(
+            "backend",
+            "auto|kernel|user",
+            "What runs the eBPF programs; with user, -- COMMAND is what to trace.",
+        ),
         Flag("btf", "FILE|ARCHIVE", "The kernel's BTF, where the kernel has none itself."),
         Flag("allow", "KINDS", "Grant what the module asks for: all, or programs,attach,fs,network,env."),
         Flag("memory", "MIB", "Memory that it may use, in place of what its manifest says."),
@@ -35,7 +40,7 @@ FLAGS = {
     )
 }
 _OUTPUTS = ("columns", "json", "yaml")
-_HEAD = "Usage: wbpf run [OPTIONS] MODULE [PARAMETERS] [-- ARGUMENTS]"
+_HEAD = "Usage: wbpf run [OPTIONS] MODULE [PARAMETERS] [-- ARGUMENTS | -- COMMAND]"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -59,14 +64,18 @@ def run(arguments: Sequence[str]) -> int:
     if "help" in given.values:
         print(_help(module))
         return 0
-    return _run(module, given.values, [*given.words, *given.rest])
+    backend = _backend(module, _one_of(given.values, "backend", ("auto", "kernel", "user")))
+    if given.values.get("backend") != "user":  # what `--` means does not depend on the host
+        return _run(module, given.values, backend, [*given.words, *given.rest], [])
+    return _run(module, given.values, backend, given.words, given.rest)
 
 
-def _run(module: Module, values: dict[str, str], arguments: list[str]) -> int:
+def _run(
+    module: Module, values: dict[str, str], backend: str, arguments: list[str], command: list[str]
+) -> int:
     from wbpf.wasm.limits import Limits
 
     output = _one_of(values, "output", _OUTPUTS)
-    _validate_backend(_one_of(values, "backend", ("auto", "kernel", "user")))
     verbose = values.get("verbose") == "true"
     printer = _Printer(module, output, values.get("fields"))
     params = module.manifest.params if module.manifest else ()
@@ -78,7 +87,8 @@ def _run(module: Module, values: dict[str, str], arguments: list[str]) -> int:
             memory_mib=_number(values, "memory"),
             deadline_ms=None if deadline_s is None else round(deadline_s * 1000),
         ),
-        "filter": _filter(values),
+        "filter": _filter(values, backend),
+        "backend": backend,
         "where": values.get("filter"),
         "on_event": printer.print,
         "on_log": _log_verbosely if verbose else _log,
@@ -87,9 +97,33 @@ def _run(module: Module, values: dict[str, str], arguments: list[str]) -> int:
         "stdout": 1 if output == "columns" else 2,
     }
     duration_s = _time_s(values, "duration")
+    if backend == "kernel":
+        status, has_ended = _wait(module, arguments, options, duration_s, None, verbose)
+    else:
+        from wbpf.cli.tracing import Tracing
+
+        with Tracing(_number(values, "pid"), command, is_quiet=output != "columns") as tracing:
+            options |= tracing.options
+            status, has_ended = _wait(module, arguments, options, duration_s, tracing, verbose)
+        status = status or tracing.status or 0
+    if not has_ended:  # its thread is in a call that can't be ended: leave without it
+        os._exit(status or 1)
+    return status
+
+
+def _wait(
+    module: Module,
+    arguments: list[str],
+    options: dict[str, Any],
+    duration_s: float | None,
+    tracing: Tracing | None,
+    verbose: bool,
+) -> tuple[int, bool]:
     status = 0
     guest = module.start(arguments, **options)
     try:
+        if tracing is not None:
+            tracing.watch(guest)
         result = guest.wait(duration_s)
         status = result.exit_status
         _explain(module, result, verbose)
@@ -98,9 +132,7 @@ def _run(module: Module, values: dict[str, str], arguments: list[str]) -> int:
     finally:
         guest.close()
         sys.stdout.flush()
-    if not guest.has_ended:  # its thread is in a call that can't be ended: leave without it
-        os._exit(status or 1)
-    return status
+    return status, guest.has_ended
 
 
 def _explain(module: Module, result: RunResult, verbose: bool) -> None:
@@ -127,11 +159,15 @@ def _one_of(values: dict[str, str], name: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _validate_backend(backend: str) -> None:
-    if backend == "user":
-        raise ConfigError(
-            "--backend user can't be used", "eBPF programs run in the kernel only so far", "--backend kernel"
-        )
+def _backend(module: Module, wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    from wbpf.wasm.backend import without_kernel
+
+    why = without_kernel(module.objects, module.manifest)
+    if why:
+        sys.stderr.write(f"eBPF programs run in user space: {why}\n")
+    return "user" if why else "kernel"
 
 
 def _number(values: dict[str, str], name: str) -> int | None:
@@ -153,12 +189,13 @@ def _time_s(values: dict[str, str], name: str) -> float | None:
     return ns / 1e9
 
 
-def _filter(values: dict[str, str]) -> Any:
-    if not {"pid", "comm", "cgroup"} & set(values):
+def _filter(values: dict[str, str], backend: str) -> Any:
+    pid = _number(values, "pid") if backend == "kernel" else None  # else the programs are in that process
+    if pid is None and not {"comm", "cgroup"} & set(values):
         return None
     from wbpf.wasm.filters import Filter
 
-    return Filter(_number(values, "pid"), values.get("comm"), values.get("cgroup"))
+    return Filter(pid, values.get("comm"), values.get("cgroup"))
 
 
 def _grants(module: Module, allow: str | None) -> Grants:
@@ -188,7 +225,7 @@ def _help(module: Module | None = None) -> str:
     from wbpf.cli.output import visible
 
     manifest = module.manifest
-    about = [f"Usage: wbpf run {module.name} [PARAMETERS] [OPTIONS] [-- ARGUMENTS]"]
+    about = [f"Usage: wbpf run {module.name} [PARAMETERS] [OPTIONS] [-- ARGUMENTS | -- COMMAND]"]
     if manifest:
         about += ["", visible(f"{manifest.name} {manifest.version}: {manifest.description}")]
     params = [flag_of(param) for param in manifest.params] if manifest else []

@@ -11,9 +11,13 @@ import shlex
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wbpf.bpf.kernel import Object
 from wbpf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wbpf.bpf.kernel import Object
+    from wbpf.bpf.user.objects import UserObject
 
 _VARIABLE = "wbpf_filter"
 _PID, _COMM, _CGROUP = 1, 2, 4
@@ -69,7 +73,7 @@ class Filter:
             cgroup, level = _cgroup(self.cgroup)
         return _LAYOUT.pack(flags, self.pid or 0, cgroup, level, 0, comm)
 
-    def apply(self, target: Object) -> None:
+    def apply(self, target: Object | UserObject) -> None:
         """Set it in an object.
 
         Raises:
@@ -81,7 +85,7 @@ class Filter:
                 f"it has no variable {_VARIABLE}",
                 "include <wbpf/filter.bpf.h> in it and ask wbpf_filtered()",
             )
-        target.set(_VARIABLE, self.pack())
+        target.variables[_VARIABLE] = self.pack()
 
 
 def _validate_pid(pid: int) -> None:

@@ -138,8 +138,10 @@ class Rights:
 
 def type_name(kind: int) -> str:
     """The name in manifests of an `enum bpf_prog_type`."""
-    from wbpf.bpf.kinds import ProgramType
+    from wbpf.bpf.kinds import PROBE_SITE, ProgramType
 
+    if kind == PROBE_SITE:
+        return "probe"
     return ProgramType(kind).name.lower() if kind in list(ProgramType) else str(kind)
 
 

@@ -18,6 +18,7 @@ from wbpf.wasm.result import Cause, RunResult, ended
 from wbpf.wasm.settled import Settled
 
 if TYPE_CHECKING:
+    from wbpf.bpf.user.attach import Traced
     from wbpf.wasm.events import Decoder, Event
     from wbpf.wasm.filters import Filter
     from wbpf.wasm.manifest import Manifest
@@ -42,6 +43,9 @@ class Options:
     on_event: Callable[[Event], None] | None
     on_log: Callable[[int, str], None] | None
     btf: str | None
+    backend: str
+    traced: Traced | None
+    on_wait: Callable[[], None] | None
     stdin: bool
     stdout: int
     stderr: int
@@ -59,7 +63,7 @@ class Guest:
             demand(module.name, asked, options.grants)
         rights = Rights.of(asked, options.grants)
         self._emitter = Emitter(manifest, options)
-        self._host = Host(setting, rights, self._emitter, options.on_log or _ignore)
+        self._host = Host(setting, rights, self._emitter, options.on_log or _ignore, options.on_wait)
         limits = options.limits
         memory_mib = limits.memory_mib or (asked.memory_mib if asked else DEFAULT_MEMORY_MIB)
         deadline_ms = limits.deadline_ms
@@ -80,6 +84,7 @@ class Guest:
             memory_bytes=memory_mib << 20,
             deadline_ns=(DEFAULT_DEADLINE_MS if deadline_ms is None else deadline_ms) * 1_000_000,
             fuel=limits.fuel or 0,
+            tells_waiting=options.on_wait is not None,
         )
         self._host.guest = self._native
         self._end: tuple[int, int, str, str] | None = None
@@ -115,11 +120,12 @@ class Guest:
         try:
             is_over = self._is_over.wait(timeout_s)
         except BaseException:
-            self._finish()
+            self.finish()
             raise
-        return self._result(is_over or self._finish())
+        return self._result(is_over or self.finish())
 
-    def _finish(self) -> bool:
+    def finish(self) -> bool:
+        """Interrupt it, and stop it a second later; from any thread. Whether it has ended."""
         self.interrupt()
         if not self._is_over.wait(_GRACE_S):
             self.stop()
@@ -228,4 +234,6 @@ def _setting(module: Module, options: Options) -> Setting:
         settled=Settled.of(module.manifest, module.name, options.params),
         filter=options.filter,
         btf=options.btf,
+        backend=options.backend,
+        traced=options.traced,
     )

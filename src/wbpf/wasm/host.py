@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wbpf import _native
-from wbpf.bpf.kernel import Object
 from wbpf.errors import AccessError, BpfError, ConfigError, FormatError, WbpfError
 from wbpf.wasm.grants import Rights, place_of
 from wbpf.wasm.settled import Settled
 
 if TYPE_CHECKING:
+    from wbpf.bpf.btf import Btf
+    from wbpf.bpf.kernel import Object
     from wbpf.bpf.links import Link
     from wbpf.bpf.maps import Map
     from wbpf.bpf.program import Program
     from wbpf.bpf.ringbuf import UserRing
+    from wbpf.bpf.user.attach import Traced, UserLink
+    from wbpf.bpf.user.objects import UserObject, UserObjectProgram
     from wbpf.bpf.variables import Variable
     from wbpf.wasm.filters import Filter
 
@@ -41,7 +45,7 @@ class Emitter(Protocol):
 class Held:
     """An object of a guest's, and the handles of its programs and maps."""
 
-    object: Object
+    object: Object | UserObject
     is_loaded: bool = False
     programs: dict[str, int] = field(default_factory=dict)
     maps: dict[str, int] = field(default_factory=dict)
@@ -55,26 +59,36 @@ class Setting:
         objects: the module's eBPF objects, by name.
         settled: the parameters.
         btf: a file with the kernel's BTF.
+        backend: `kernel` or `user`.
+        traced: in user space, the process that programs are attached to.
     """
 
     objects: Mapping[str, bytes]
     settled: Settled = field(default_factory=Settled)
     filter: Filter | None = None
     btf: str | None = None
+    backend: str = "kernel"
+    traced: Traced | None = None
 
 
 class Host:
     """Answers the calls of one guest. Each method has the name of its import."""
 
     def __init__(
-        self, setting: Setting, rights: Rights, emitter: Emitter, log: Callable[[int, str], None]
+        self,
+        setting: Setting,
+        rights: Rights,
+        emitter: Emitter,
+        log: Callable[[int, str], None],
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         self.guest: _native.WasmGuest
         self.error: WbpfError | None = None
         self._setting, self._rights, self._emitter, self._log = setting, rights, emitter, log
+        self._on_wait = on_wait
         self._objects: dict[int, Held] = {}
-        self._programs: dict[int, tuple[Held, Program]] = {}
-        self._links: dict[int, tuple[int, Link]] = {}
+        self._programs: dict[int, tuple[Held, Program | UserObjectProgram]] = {}
+        self._links: dict[int, tuple[int, Link | UserLink]] = {}
         self._maps: dict[int, tuple[Held, str]] = {}
         self._unread: dict[int, bytes] = {}  # of iterators' links
         self._user_rings: dict[int, UserRing] = {}
@@ -94,7 +108,8 @@ class Host:
         for ring in self._user_rings.values():
             ring.close()
         for _, link in self._links.values():
-            link.detach()
+            with suppress(BpfError):  # the process that it was in is gone
+                link.detach()
         for held in self._objects.values():
             held.object.close()
         self._links.clear()
@@ -126,7 +141,7 @@ class Host:
         return handle
 
     def _open(self, elf: bytes, name: str) -> int:
-        held = Held(Object(elf, name, self._setting.btf))
+        held = Held(self._object(elf, name))
         try:
             self._prepare(held.object)
         except WbpfError:
@@ -139,7 +154,17 @@ class Host:
         self._objects[handle] = held
         return handle
 
-    def _prepare(self, target: Object) -> None:
+    def _object(self, elf: bytes, name: str) -> Object | UserObject:
+        btf = self._setting.btf
+        if self._setting.backend == "user":
+            from wbpf.bpf.user.objects import UserObject
+
+            return UserObject(elf, name, _types(btf), traced=self._setting.traced)
+        from wbpf.bpf.kernel import Object
+
+        return Object(elf, name, btf)
+
+    def _prepare(self, target: Object | UserObject) -> None:
         self._setting.settled.apply(target)
         if self._setting.filter is not None:
             self._setting.filter.apply(target)
@@ -171,7 +196,7 @@ class Host:
     def object_get(self, handle: int, variable: str, room: int) -> Answer:
         held = self._objects[handle]
         size = self._variable(held, variable).size_bytes
-        value = held.object.native.get(variable, size)
+        value = held.object.variables.content(variable)
         if isinstance(value, int):
             return value
         return (size, value) if size <= room else -errno.ENOSPC
@@ -185,15 +210,22 @@ class Host:
     def object_load(self, handle: int) -> int:
         held = self._objects[handle]
         for program in held.object.programs.values():
-            if program.autoload:
+            if program.autoload and program.kind:  # else loading says that there is no such kind
                 self._rights.validate_program(program.name, program.kind)
         held.object.load()
         held.is_loaded = True
         for name, number in held.maps.items():
-            error, why = self.guest.set_map(number, held.object.maps[name].fd)
-            if error:
-                raise BpfError(f"map {name!r} can't be used", why)
+            self._set_map(number, held.object.maps[name])
         return 0
+
+    def _set_map(self, number: int, made: Map) -> None:
+        why = ""
+        if self._setting.backend == "user":
+            error = self.guest.set_user_map(number, made.native.place()[0])  # type: ignore[attr-defined]
+        else:
+            error, why = self.guest.set_map(number, made.fd)
+        if error:
+            raise BpfError(f"map {made.name!r} can't be used", why)
 
     # ---- programs ----
 
@@ -208,8 +240,8 @@ class Host:
             self._programs[number] = held, program
         return held.programs[program.name]
 
-    def _program(self, held: Held, name: str) -> Program:
-        programs = held.object.programs
+    def _program(self, held: Held, name: str) -> Program | UserObjectProgram:
+        programs: Mapping[str, Program | UserObjectProgram] = held.object.programs
         if not name and programs:
             return next(iter(programs.values()))
         if name not in programs:
@@ -237,7 +269,7 @@ class Host:
         takes_target = program.section in ("sockops", "xdp")
         return self._attach(handle, program, target if takes_target else "", 0)
 
-    def _attach(self, owner: int, program: Program, target: str, cookie: int) -> int:
+    def _attach(self, owner: int, program: Program | UserObjectProgram, target: str, cookie: int) -> int:
         self._rights.validate_attach(program.name, place_of(program.section, target))
         link = program.attach(target or None, cookie=cookie)
         number = self.guest.add("l", owner)
@@ -264,7 +296,10 @@ class Host:
             if handle in self._unread:  # its end was read
                 del self._unread[handle]
                 return 0, b""
-            self._unread[handle] = self._links[handle][1].read()
+            link = self._links[handle][1]
+            if not hasattr(link, "read"):
+                raise BpfError("the link can't be read", "only iterators can, and user space has none")
+            self._unread[handle] = link.read()
         text, self._unread[handle] = self._unread[handle][:room], self._unread[handle][room:]
         return len(text), text
 
@@ -272,15 +307,17 @@ class Host:
 
     def map_find(self, handle: int, name: str) -> int:
         held = self._objects[handle]
-        maps = held.object.maps
+        maps: Mapping[str, Map] = held.object.maps
         if name not in maps:
             raise MissingError(f"object {held.object.name!r} has no map {name!r}", nearest(name, list(maps)))
         if name not in held.maps:
-            number, why = self.guest.add_map(handle, maps[name].fd if held.is_loaded else -1)
+            number, why = self.guest.add_map(handle, -1)
             if number == -(2**31):
                 return END
             if number < 0:
                 raise BpfError(f"map {name!r} can't be used", why)
+            if held.is_loaded:
+                self._set_map(number, maps[name])
             held.maps[name] = number
             self._maps[number] = held, name
         return held.maps[name]
@@ -293,7 +330,7 @@ class Host:
         return self.guest.map_window(handle, bool(flags & 1))
 
     def map_set_program(self, handle: int, key: bytes, program: int) -> int:
-        self._map(handle).set_fd(key, self._programs[program][1])
+        self._map(handle).set_fd(key, self._programs[program][1])  # type: ignore[arg-type]
         return 0
 
     def map_set_map(self, handle: int, key: bytes, inner: int) -> int:
@@ -314,7 +351,7 @@ class Host:
         held, name = self._maps[handle]
         if held.is_loaded:
             return -errno.EBUSY
-        held.object.resize_map(name, value_bytes=value_bytes, entries=entries)
+        held.object.maps[name].resize(value_bytes=value_bytes, entries=entries)
         return 0
 
     def ring_open(self, handle: int, flags: int) -> int:
@@ -325,6 +362,12 @@ class Host:
         if handle not in self._user_rings:
             self._user_rings[handle] = self._map(handle).user_ring()
         return 0 if self._user_rings[handle].submit(record) else -errno.ENOSPC
+
+    def waits(self) -> int:
+        """The guest waits for the first time."""
+        if self._on_wait is not None:
+            self._on_wait()
+        return 0
 
     # ---- what the guest knows and says ----
 
@@ -361,6 +404,16 @@ class Host:
         numbers = [int.from_bytes(addresses[at : at + 8], "little") for at in range(0, len(addresses) - 7, 8)]
         text = "".join(f"{name}\n" for name in symbolise(numbers, None if pid < 0 else pid)).encode()
         return len(text), text[:room]
+
+
+def _types(path: str | None) -> Btf | None:
+    """What CO-RE is resolved against; None: the kernel's own."""
+    if path is None:
+        return None
+    from wbpf.bpf.btf import Btf
+
+    with open(path, "rb") as file:  # noqa: PTH123
+        return Btf.parse(file.read())
 
 
 class MissingError(BpfError):

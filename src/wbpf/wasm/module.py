@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wbpf import _native
-from wbpf.errors import WasmError
+from wbpf.errors import ConfigError, WasmError
 from wbpf.wasm.cache import Cache
 from wbpf.wasm.engine import open_engine
 from wbpf.wasm.file import read_file
@@ -19,6 +19,7 @@ from wbpf.wasm.result import RunResult
 from wbpf.wasm.sections import MANIFEST, objects, read_sections
 
 if TYPE_CHECKING:
+    from wbpf.bpf.user.attach import Traced
     from wbpf.wasm.events import Event
     from wbpf.wasm.filters import Filter
     from wbpf.wasm.manifest import Manifest
@@ -73,6 +74,16 @@ class Module:
         found = find(sections=read_sections(self.wasm), btf=given)
         return None if found is None else os.fspath(found)
 
+    def backend(self, wanted: str) -> str:
+        """`kernel` or `user`; for `auto`, what it can run on here. Raises ConfigError: there is none such."""
+        if wanted in ("kernel", "user"):
+            return wanted
+        if wanted != "auto":
+            raise ConfigError(f"backend {wanted!r} can't be used", "", "choose from auto, kernel, user")
+        from wbpf.wasm.backend import without_kernel
+
+        return "user" if without_kernel(self.objects, self.manifest) else "kernel"
+
     def imports(self) -> list[tuple[str, str]]:
         """What it imports: module and name."""
         return self.code(False).imports()
@@ -114,6 +125,9 @@ class Module:
         on_event: Callable[[Event], None] | None = None,
         on_log: Callable[[int, str], None] | None = None,
         btf: str | os.PathLike[str] | None = None,
+        backend: str = "kernel",
+        traced: Traced | None = None,
+        on_wait: Callable[[], None] | None = None,
         stdin: bool = False,
         stdout: int = 1,
         stderr: int = 2,
@@ -133,6 +147,9 @@ class Module:
             on_event: gets the events, on the guest's thread.
             on_log: gets what it logs: level (0 error to 3 debug) and text.
             btf: a file with the kernel's BTF, or an archive's folder or URL; see docs/btf.md.
+            backend: `kernel`, `user`, or `auto` for the kernel where it can be used; docs/user-backend.md.
+            traced: in user space, the process that programs are attached to.
+            on_wait: called when it waits for the first time: its programs are attached by then.
             stdin: whether it reads this process's.
             stdout: descriptor that its standard output goes to.
             stderr: the same of its standard error.
@@ -153,6 +170,9 @@ class Module:
             on_event=on_event,
             on_log=on_log,
             btf=self._btf(None if btf is None else os.fspath(btf)),
+            backend=self.backend(backend),
+            traced=traced,
+            on_wait=on_wait,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

@@ -11,6 +11,7 @@ from wbpf.errors import ConfigError
 
 if TYPE_CHECKING:
     from wbpf.bpf.kernel import Object
+    from wbpf.bpf.user.objects import UserObject
     from wbpf.wasm.manifest import Manifest
     from wbpf.wasm.params import Value
 
@@ -66,7 +67,7 @@ class Settled:
                 variables[param.variable] = partial(param.pack, value)
         return cls(texts, variables, frozenset(unwanted))
 
-    def apply(self, target: Object) -> None:
+    def apply(self, target: Object | UserObject) -> None:
         """Set the variables of an object that is not loaded, and leave out its unwanted programs.
 
         Raises:
@@ -77,4 +78,4 @@ class Settled:
                 program.autoload = False
         for name, pack in self.variables.items():
             if name in target.variables:
-                target.set(name, pack(target.variables.describe(name).size_bytes))
+                target.variables[name] = pack(target.variables.describe(name).size_bytes)

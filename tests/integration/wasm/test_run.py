@@ -132,7 +132,7 @@ def test_more_than_was_asked_for_is_refused(wbpf: Wbpf, elf: bytes) -> None:
 
 
 def test_without_rights(wbpf: Wbpf, elf: bytes) -> None:
-    done = wbpf(module_of(OPEN + LOAD, elf).wasm, unprivileged=True)
+    done = wbpf(module_of(OPEN + LOAD, elf).wasm, "--backend", "kernel", unprivileged=True)
     assert done.returncode == 2, done.stderr
     assert "can't be loaded: CAP_BPF and CAP_PERFMON are missing" in done.stderr
     assert "app.wasm ended with status 2" in done.stderr
@@ -161,11 +161,6 @@ def test_a_truncated_object(wbpf: Wbpf, elf: bytes) -> None:
     done = wbpf(module_of(load(elf[:5000]), extra=SAMPLE + COUNT, compat=elf[:5000]).wasm)
     assert done.returncode == 1 and "error: " in done.stderr and str(ELF_AT) not in done.stderr
     assert "cut short" in done.stderr or "damaged" in done.stderr
-
-
-def test_the_user_backend_is_not_there_yet(wbpf: Wbpf) -> None:
-    done = wbpf(module_of("").wasm, "--backend", "user")
-    assert done.returncode == 2 and "--backend user can't be used" in done.stderr
 
 
 def test_events_are_printed_and_filtered(wbpf: Wbpf) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wbpf.bpf.kinds import ProgramType
+from wbpf.bpf.kinds import PROBE_SITE, ProgramType
 from wbpf.bpf.target import Kind, kind_of
 from wbpf.bpf.user.packets import CONTEXTS, PacketRun
 from wbpf.bpf.user.verifier import Context
 
-#: Programs for probe sites, `SEC("probe/…")`: not of the kernel. They get a `struct wbpf_probe_context`.
-PROBE_SITE = 1 << 16
 #: Sizes of contexts that are memory of numbers: the largest that a program of this kind may read.
 _PLAIN: dict[int, int] = {
     ProgramType.KPROBE: 512,

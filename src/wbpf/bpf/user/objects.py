@@ -90,16 +90,19 @@ class UserObjectProgram:
 
         return self._owner.hold(attach(self, target, cookie, self._owner.traced))
 
-    def test_run(self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0) -> TestRun:
+    def test_run(
+        self, data: bytes = b"", context: bytes = b"", *, repeat: int = 0, room_bytes: int | None = None
+    ) -> TestRun:
         """Run it now, without attaching it.
 
         Args:
             data: a packet, for network programs.
             context: its context, for others.
             repeat: how often, for the duration.
+            room_bytes: for a packet that it makes longer; None or 0 for any.
 
         Raises:
-            BpfError: it was stopped.
+            BpfError: it was stopped, or the packet does not fit the room.
         """
         run = prepare(self.kind, data, context)
         duration_ns = 0
@@ -107,6 +110,9 @@ class UserObjectProgram:
             _, _, total_ns = self.program.native.repeat(run.memory, 1 << 32, repeat - 1)
             duration_ns = total_ns // (repeat - 1)
         result = self.program.run(run.memory).value & 0xFFFFFFFF
+        if room_bytes and len(run.data) > room_bytes:
+            what, why = f"program {self.name!r} can't be run", f"its packet has {len(run.data)} bytes"
+            raise BpfError(what, why) from OSError(errno.ENOSPC, why)
         writes = self.kind in (ProgramType.SYSCALL, ProgramType.SOCKET_FILTER, ProgramType.SCHED_CLS)
         context_after = run.context[: len(context)] if writes else b""
         return TestRun(result, run.data, context_after, duration_ns)

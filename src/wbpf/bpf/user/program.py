@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wbpf import _native
 from wbpf.bpf.btf.ext import LineInfo
 from wbpf.bpf.diagnosis import Rejection
 from wbpf.bpf.helpers import helper_name
-from wbpf.bpf.user.compiling import compile_blob
 from wbpf.bpf.user.flow import analyse
 from wbpf.bpf.user.isa import Call, Insn, Wide, decode
 from wbpf.bpf.user.linking import POISON
@@ -19,6 +19,9 @@ from wbpf.bpf.user.slots import Slots, Stop
 from wbpf.bpf.user.translate import translate
 from wbpf.bpf.user.verifier import Context, MapModel, Problem, verify
 from wbpf.errors import BpfError
+
+if TYPE_CHECKING:
+    from wbpf.bpf.user.compiling import Blob
 
 _FUEL = 1 << 32
 _SPIN_LOCK = 93
@@ -167,7 +170,7 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
         assemblies[name] = translate(name, flow, slots, verdict.proof)
         proofs[name] = verdict.proof, slots
         count = max(count, len(insns))
-    blob = compile_blob(assemblies, count)
+    blob = _compile(assemblies, count)
     loaded = {}
     for name, (proof, slots) in proofs.items():
         maps = specs[name].maps
@@ -185,6 +188,15 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
         loaded[name] = UserProgram(native, context, proof, blob.code, blob.entries[name], helpers)
         loaded[name].maps, loaded[name].spec = maps, specs[name]
     return loaded
+
+
+def _compile(assemblies: Mapping[str, str], count: int) -> Blob:
+    try:
+        from wbpf.bpf.user.compiling import compile_blob
+    except ImportError as error:
+        why = f"the translator to machine code is missing: {error}"
+        raise BpfError("eBPF programs can't be run in user space", why, "pip install 'wbpf[user]'") from error
+    return compile_blob(assemblies, count)
 
 
 def _wrong_call(insns: list[Insn], maps: int) -> Problem | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wbpf.bpf.kinds import PROBE_SITE
 from wbpf.bpf.user.attach.traced import Link, Traced
 from wbpf.bpf.user.attach.wire import AttachKind, Spot
-from wbpf.bpf.user.contexts import PROBE_SITE
 from wbpf.errors import BpfError, ConfigError
 
 if TYPE_CHECKING:
