@@ -84,10 +84,11 @@ nb::tuple program_run(int fd, nb::bytes data, nb::bytes context, uint32_t repeat
                       uint32_t context_room)
 {
     std::string data_out(data_room, '\0'), context_out(context_room, '\0');
+    std::string context_in(context.c_str(), context.size()); /* where programs of type syscall write as well */
     wbpf_program_run_spec spec = {};
     spec.data = data.size() ? data.c_str() : nullptr;
     spec.data_bytes = static_cast<uint32_t>(data.size());
-    spec.context = context.size() ? context.c_str() : nullptr;
+    spec.context = context_in.empty() ? nullptr : context_in.data();
     spec.context_bytes = static_cast<uint32_t>(context.size());
     spec.repeat = repeat;
     spec.data_out = data_room ? data_out.data() : nullptr;
@@ -101,7 +102,8 @@ nb::tuple program_run(int fd, nb::bytes data, nb::bytes context, uint32_t repeat
     }
     data_out.resize(std::min(spec.data_out_bytes, data_room));
     context_out.resize(std::min(spec.context_out_bytes, context_room));
-    return nb::make_tuple(error, spec.result, spec.duration_ns, as_bytes(data_out), as_bytes(context_out));
+    return nb::make_tuple(error, spec.result, spec.duration_ns, as_bytes(data_out),
+                          as_bytes(context_room ? context_out : context_in));
 }
 
 } // namespace

@@ -102,10 +102,15 @@ class BpfError(WbpfError):
 
     Attributes:
         log: all that libbpf and the verifier said; the text of the error has the line that matters.
+        errno: the kernel's number for it, above 0; 0 where it has none.
     """
 
     exit_code = 10
     log = ""
+
+    def __init__(self, what: str, why: str = "", hint: str = "", *, error: int = 0) -> None:
+        super().__init__(what, why, hint)
+        self.errno = abs(error)
 
 
 class BuildError(WbpfError):

@@ -110,7 +110,8 @@ class Attaching:
                 self._attach_perf_event(f"{target.category}:{target.name}", _PERF_TRACEPOINT, config, 0, 0)
             case targets.PerfTarget():
                 if target.event not in _EVENTS:
-                    raise self._failed(target.event, "there is no such event", hint(target.event, _EVENTS))
+                    near = hint(target.event, _EVENTS)
+                    raise self._failed(target.event, "there is no such event", near, errno.ENOENT)
                 for cpu in _online_cpus():
                     self._attach_perf_event(target.event, *_EVENTS[target.event], target.frequency_hz, cpu)
             case targets.UserTarget():
@@ -205,7 +206,8 @@ class Attaching:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             wanted = "a cgroup" if kind in (Kind.CGROUP, Kind.LSM_CGROUP) else "a network namespace"
-            raise self._failed(path, str(error.strerror), f"give the path of {wanted}") from error
+            near = f"give the path of {wanted}"
+            raise self._failed(path, str(error.strerror), near, error.errno or 0) from error
         try:
             self._part(path, _Place.LINK, fd=fd, attach_type=self._program.attach_type)
         finally:
@@ -219,7 +221,8 @@ class Attaching:
             try:
                 fd = os.open(target.cgroup, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                raise self._failed(target.cgroup, str(error.strerror), "give the path of a cgroup") from error
+                near, number = "give the path of a cgroup", error.errno or 0
+                raise self._failed(target.cgroup, str(error.strerror), near, number) from error
             try:
                 self._part(where, _Place.ITER, iter_cgroup_fd=fd)
             finally:
@@ -257,7 +260,7 @@ class Attaching:
 
     def _have_file(self, path: str, where: str) -> None:
         if "/" in path and not Path(path).exists():
-            raise self._failed(where, f"there is no file {path!r}")
+            raise self._failed(where, f"there is no file {path!r}", error=errno.ENOENT)
 
     def _ifindex(self, interface: str) -> int:
         import socket
@@ -267,7 +270,7 @@ class Attaching:
         except OSError:
             names = [name for _, name in socket.if_nameindex()]
             near = hint(interface, names) or f"give one of {', '.join(names)}"
-            raise self._failed(interface, "there is no such interface", near) from None
+            raise self._failed(interface, "there is no such interface", near, errno.ENOENT) from None
 
     def _packets_of(self, interface: str) -> socket.socket:
         import socket
@@ -280,16 +283,21 @@ class Attaching:
 
     # ---- what went wrong ----
 
-    def _failed(self, where: str, why: str, hint: str = "") -> BpfError:
-        return BpfError(f"program {self._program.name!r} can't be attached to {where!r}", why, hint)
+    def _failed(self, where: str, why: str, hint: str = "", error: int = 0) -> BpfError:
+        what = f"program {self._program.name!r} can't be attached to {where!r}"
+        return BpfError(what, why, hint, error=error)
 
     def _refused(self, where: str, error: int, log: str) -> WbpfError:
         missing = self._missing(where, error, log)
         if missing is not None:
             missing.log = log
+            missing.errno = -error
             return missing
         what = f"program {self._program.name!r} can't be attached to {where!r}"
-        return explain(what, error, log, needs=capabilities_for(self._program.kind))
+        refused = explain(what, error, log, needs=capabilities_for(self._program.kind))
+        if isinstance(refused, BpfError):
+            refused.errno = -error
+        return refused
 
     def _missing(self, where: str, error: int, log: str) -> BpfError | None:
         kind = self._program.attach_kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -54,10 +55,14 @@ class Link:
             BpfError: the program is no iterator, or was detached.
         """
         if len(self._parts) != 1:
-            raise BpfError(f"{self._what} can't be read", "one attached iterator is wanted")
+            raise BpfError(
+                f"{self._what} can't be read", "one attached iterator is wanted", error=errno.EOPNOTSUPP
+            )
         fd = _native.bpf_iter_open(self._parts[0].fd())
         if fd < 0:
-            raise BpfError(f"{self._what} can't be read", _native.bpf_strerror(fd), "only iterators can")
+            if fd == -errno.EINVAL:
+                raise BpfError(f"{self._what} can't be read", "it is no iterator", error=errno.EOPNOTSUPP)
+            raise BpfError(f"{self._what} can't be read", _native.bpf_strerror(fd), error=fd)
         with open(fd, "rb", buffering=0) as file:  # noqa: PTH123
             chunks = []
             while chunk := os.read(file.fileno(), 1 << 20):

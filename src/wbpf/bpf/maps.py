@@ -78,7 +78,7 @@ class Map(MutableMapping[bytes, bytes]):
         """
         fd = _native.bpf_pinned(os.fspath(path))
         if fd < 0:
-            raise BpfError(f"no map can be opened at {os.fspath(path)!r}", _native.bpf_strerror(fd))
+            raise BpfError(f"no map can be opened at {os.fspath(path)!r}", _native.bpf_strerror(fd), error=fd)
         facts = _native.bpf_map_ask(fd)
         if isinstance(facts, int):
             os.close(fd)
@@ -299,7 +299,8 @@ class Map(MutableMapping[bytes, bytes]):
         """Keep it beyond this process, in a bpffs, until the file is removed."""
         if error := _native.bpf_pin(self.fileno(), os.fspath(path)):
             what = f"map {self.name!r} can't be pinned at {os.fspath(path)!r}"
-            raise BpfError(what, _native.bpf_strerror(error), "mount -t bpf bpf FOLDER makes a bpffs")
+            hint = "" if error == -errno.EEXIST else "mount -t bpf bpf FOLDER makes a bpffs"
+            raise BpfError(what, _native.bpf_strerror(error), hint, error=error)
 
     # ---- bpf(2): what maps in user space do themselves ----
 
@@ -336,14 +337,14 @@ class Map(MutableMapping[bytes, bytes]):
     def _before(self, done: str, change: _Change) -> None:
         what = f"map {self.name!r} can't be {done}"
         if self.fd >= 0 or self._owner is None:
-            raise BpfError(what, "it is in the kernel already", "do it before load()")
+            raise BpfError(what, "it is in the kernel already", "do it before load()", error=errno.EBUSY)
         if error := change(self._owner):
             why = (
                 "its kind, sizes or flags are others"
                 if error == -errno.EINVAL
                 else _native.bpf_strerror(error)
             )
-            raise BpfError(what, why)
+            raise BpfError(what, why, error=error)
         row = next(row for row in self._owner.maps() if row[0] == self.name)
         self.made(*row[:-1], -1)
 
@@ -369,13 +370,17 @@ class Map(MutableMapping[bytes, bytes]):
         if error == -errno.E2BIG:
             full = "it is full" if self.kind not in _ARRAYS else "it has no such index"
             return BpfError(
-                what, f"{full}: {self.entries} entries", "maps[…].resize(entries=…) before load()"
+                what,
+                f"{full}: {self.entries} entries",
+                "maps[…].resize(entries=…) before load()",
+                error=error,
             )
         if error == -errno.EEXIST:
-            return BpfError(what, f"it has {key.hex(' ')} already")
+            return BpfError(what, f"it has {key.hex(' ')} already", error=error)
         if error in (-errno.EOPNOTSUPP, -524):
-            return BpfError(what, f"this kernel can't do that to maps of kind {name_of(self.kind, MapType)}")
-        return BpfError(what, _native.bpf_strerror(error))
+            why = f"this kernel can't do that to maps of kind {name_of(self.kind, MapType)}"
+            return BpfError(what, why, error=errno.EOPNOTSUPP)
+        return BpfError(what, _native.bpf_strerror(error), error=error)
 
 
 class PinnedMap(Map):

@@ -163,4 +163,4 @@ class Program:
 
     def _check(self, done: str, error: int) -> None:
         if error:
-            raise BpfError(f"program {self.name!r} can't be {done}", _native.bpf_strerror(error))
+            raise BpfError(f"program {self.name!r} can't be {done}", _native.bpf_strerror(error), error=error)

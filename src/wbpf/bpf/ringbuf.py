@@ -208,7 +208,8 @@ class UserRing:
         """
         error = self._native.submit(record)
         if error not in (0, -errno.ENOSPC):
-            raise BpfError(f"ring {self.name!r} can't be written", f"{len(record)} bytes never fit")
+            why = f"{len(record)} bytes never fit"
+            raise BpfError(f"ring {self.name!r} can't be written", why, error=error)
         return error == 0
 
     def close(self) -> None:
@@ -228,5 +229,6 @@ def _made(what: str, made: tuple[_T | None, int]) -> _T:
     native, error = made
     if native is None:
         wrong = "the map is of another kind, or the number of pages is no power of two"
-        raise BpfError(what, wrong if error == -errno.EINVAL else _native.bpf_strerror(error))
+        why = wrong if error == -errno.EINVAL else _native.bpf_strerror(error)
+        raise BpfError(what, why, error=error)
     return native

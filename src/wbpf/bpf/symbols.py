@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -37,7 +38,10 @@ def symbolise(addresses: Iterable[int], pid: int | None = None) -> list[str]:
     try:
         maps = Path(f"/proc/{pid}/maps").read_text()
     except OSError as error:
-        raise BpfError(f"process {pid} can't be looked into", str(error)) from error
+        what = f"process {pid} can't be looked into"
+        if isinstance(error, FileNotFoundError):
+            raise BpfError(what, "there is no such process", error=errno.ESRCH) from error
+        raise BpfError(what, str(error.strerror), error=error.errno or 0) from error
     mappings = [
         (int(found[1], 16), int(found[2], 16), int(found[3], 16), found[4])
         for found in map(_MAPPING.match, maps.splitlines())

@@ -213,7 +213,10 @@ def _grants(module: Module, allow: str | None) -> Grants:
         sys.stderr.write(f"  {KINDS[kind]}: {visible(what)}\n")
     sys.stderr.write("Allow it? [y/N] ")
     sys.stderr.flush()
-    return Grants.all() if sys.stdin.readline().strip().lower() in ("y", "yes") else Grants()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")
+    return Grants.all() if answer.strip().lower() in ("y", "yes") else Grants()
 
 
 def _help(module: Module | None = None) -> str:

@@ -29,6 +29,8 @@ Answer = int | tuple[int, bytes] | tuple[int, bytes, bytes, bytes]
 #: The least number: ends the guest.
 END = -(2**63)
 _RINGS_FLAGS = 1
+#: The kernel's own number, which it lets out at times.
+_ENOTSUPP = 524
 
 
 class Emitter(Protocol):
@@ -436,5 +438,5 @@ def _number_of(error: WbpfError) -> int:
         return errno.EPERM
     if isinstance(error, (FormatError, ConfigError)):
         return errno.EINVAL
-    cause = error.__cause__
-    return cause.errno if isinstance(cause, OSError) and cause.errno else errno.EINVAL
+    number = error.errno if isinstance(error, BpfError) else 0
+    return errno.EOPNOTSUPP if number == _ENOTSUPP else number or errno.EINVAL

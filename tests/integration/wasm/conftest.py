@@ -13,6 +13,9 @@ import pytest
 
 from wbpf.bpf import features
 from wbpf.build import compile_bpf
+from wbpf.build.zig import compile_c
+from wbpf.wasm import Module
+from wbpf.wasm.sections import with_sections
 
 HERE = Path(__file__).parent
 _GETPGID = {"x86_64": 121, "aarch64": 155}
@@ -56,3 +59,15 @@ def call() -> Callable[[int], None]:
             getpgid(0)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def calls(elf: bytes, tmp_path_factory: pytest.TempPathFactory) -> Module:
+    """The guest calls/calls.c, which makes the call that its first argument names."""
+    folder = tmp_path_factory.mktemp("calls")
+    object_file = compile_bpf(HERE / "calls/calls.bpf.c", folder / "calls.o")
+    out = folder / "calls.wasm"
+    include = HERE.parents[2] / "sdk/c/include"
+    compile_c([HERE / "calls/calls.c"], out, ["-target", "wasm32-wasi", "-O1", f"-I{include}"])
+    carried = {"wbpf.object.calls": object_file.read_bytes()}
+    return Module(with_sections(out.read_bytes(), carried), "calls")
