@@ -1,6 +1,7 @@
 /* The thread that attaches programs in this process when another process asks for it. */
 #include "user/attach.h"
 #include "maps/maps.h"
+#include "user/functions.h"
 #include "user/helpers.h"
 #include "user/links.h"
 #include "user/sites.h"
@@ -27,6 +28,7 @@ struct client {
     uint32_t kind; /* 0: nothing is attached */
     union {
         wbpf_site_link *site;
+        wbpf_function_link *function;
     } link;
     wbpf_user_program *program;
     uint32_t map_count;
@@ -127,6 +129,12 @@ static int link_program(struct client *client, const struct wbpf_attach_request 
         error = wbpf_site_link_create(request->site, client->program, request->cookie, &client->link.site,
                                       &reply->sites);
         return error ? refuse(reply, error, error == -ENOENT ? "it has no such site" : strerror(-error)) : 0;
+    case WBPF_ATTACH_FUNCTION_ENTRY:
+    case WBPF_ATTACH_FUNCTION_RETURN:
+        error = wbpf_function_link_create(request, client->program, &client->link.function, reply);
+        if (error && !reply->why[0])
+            refuse(reply, error, strerror(-error));
+        return reply->error = error;
     default:
         return refuse(reply, -EOPNOTSUPP, "this version of libwbpf has no such places");
     }
@@ -137,6 +145,10 @@ static void unlink_program(struct client *client, struct wbpf_attach_reply *repl
     switch (client->kind) {
     case WBPF_ATTACH_SITE:
         wbpf_site_link_destroy(client->link.site, &reply->stopped);
+        break;
+    case WBPF_ATTACH_FUNCTION_ENTRY:
+    case WBPF_ATTACH_FUNCTION_RETURN:
+        wbpf_function_link_destroy(client->link.function, &reply->stopped);
         break;
     }
 }
@@ -325,6 +337,7 @@ static void begin_in_child(void)
     pthread_mutex_init(&mutex, NULL);
     wbpf_links_forget();
     wbpf_sites_forget();
+    wbpf_functions_forget();
     if (open_socket() == 0)
         wbpf_tracer_wait(true);
 }

@@ -79,6 +79,7 @@ bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t by
         __atomic_fetch_add(&walker->missed, 1, __ATOMIC_RELAXED);
         return false;
     }
+    int error = errno;
     inside = 1;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     enter(walker);
@@ -93,7 +94,13 @@ bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t by
     leave(walker);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     inside = 0;
+    errno = error;
     return true;
+}
+
+bool wbpf_links_running(void)
+{
+    return inside != 0;
 }
 
 void wbpf_links_wait(void)

@@ -33,6 +33,8 @@ void wbpf_links_remove(struct wbpf_link_node **list, const struct wbpf_link *lin
 /* Run what is attached. False: a program runs in this thread already, so this place is not passed on, but
  * counted. */
 bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t bytes);
+/* Whether a program runs in this thread. */
+bool wbpf_links_running(void);
 /* When it returns, no thread is in what was taken out of a list before. */
 void wbpf_links_wait(void);
 /* Places that were not passed on, so far. */

@@ -15,8 +15,8 @@ volatile long sum = 0;
 
 SEC("usdt") int BPF_USDT(on_work, int amount)
 {
-    calls++;
-    sum += amount;
+    __sync_fetch_and_add(&calls, 1);
+    __sync_fetch_and_add(&sum, amount);
     __sync_fetch_and_add(&cookies, bpf_usdt_cookie(ctx));
     return 0;
 }

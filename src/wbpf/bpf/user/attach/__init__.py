@@ -28,6 +28,7 @@ MODULES = {
     "tc": "packets",
     "tcx": "packets",
     "xdp": "packets",
+    **dict.fromkeys(("uprobe", "uprobe.s", "uretprobe", "uretprobe.s"), "function"),
 }
 _HOMES = {"Detached": "link", "Link": "traced", "Traced": "traced", "UserLink": "link", "attach_site": "site"}
 

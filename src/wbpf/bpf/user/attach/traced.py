@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Self
 from wbpf import _native
 from wbpf.bpf.user.attach import wire
 from wbpf.bpf.user.attach.link import Detached
+from wbpf.bpf.user.attach.stopping import write_code
 from wbpf.envvars import DIR, HOST
 from wbpf.errors import BpfError, WbpfError
 
@@ -274,6 +275,12 @@ class Link:
         if pid in self._connections:  # it runs another program now
             self._connections.pop(pid).close()
         connection = wire.Connection.open(pid, traced.folder, self._program, spot, self._what, held=held)
+        if connection.patch and spot.code is not None:
+            try:
+                write_code(pid, spot.where, spot.code.original, connection.patch, self._what)
+            except BaseException:
+                connection.close()
+                raise
         self._connections[pid] = connection
         if pid == traced.pid:
             self.sites = connection.sites
