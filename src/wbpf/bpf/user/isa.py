@@ -11,6 +11,8 @@ from wbpf.errors import FormatError
 
 INSN_BYTES = 8
 STACK_BYTES = 512
+#: Called where an instruction needs what there is not: no helper has this number.
+POISON = 0xBAD2310
 FRAMES_MOST = 8
 TAIL_CALLS_MOST = 33
 _LAYOUT = Struct("<BBhi")

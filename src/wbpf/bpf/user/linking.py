@@ -8,14 +8,12 @@ from struct import Struct as Layout
 from wbpf.bpf.btf import Btf, Relocation, Resolver
 from wbpf.bpf.btf.ext import LineInfo
 from wbpf.bpf.object_file import ObjectFile, ProgramDefinition, Symbol
-from wbpf.bpf.user.isa import Wide
+from wbpf.bpf.user.isa import POISON, Wide
 from wbpf.errors import BpfError
 
 _INSN = Layout("<BBhi")
 _TEXT = ".text"
 _CALL, _WIDE = 0x85, 0x18
-#: Called where an instruction needs what a kernel does not have: no helper has this number.
-POISON = 0xBAD2310
 
 
 class Linker:

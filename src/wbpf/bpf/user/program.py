@@ -12,8 +12,7 @@ from wbpf.bpf.btf.ext import LineInfo
 from wbpf.bpf.diagnosis import Rejection
 from wbpf.bpf.helpers import helper_name
 from wbpf.bpf.user.flow import analyse
-from wbpf.bpf.user.isa import Call, Insn, Wide, decode
-from wbpf.bpf.user.linking import POISON
+from wbpf.bpf.user.isa import POISON, Call, Insn, Wide, decode
 from wbpf.bpf.user.proof import Proof
 from wbpf.bpf.user.slots import Slots, Stop
 from wbpf.bpf.user.translate import translate
@@ -202,9 +201,7 @@ def _compile(assemblies: Mapping[str, str], count: int) -> Blob:
 def _wrong_call(insns: list[Insn], maps: int) -> Problem | None:
     """The first instruction that needs what is not there."""
     for insn in insns:
-        if insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm != 12:
-            if insn.imm == POISON:
-                return Problem(insn.at, "the types that it is for have no such member or value")
+        if insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm not in (12, POISON):
             if not _native.have_user_helper(insn.imm):
                 name = helper_name(insn.imm)
                 name = name if name.startswith("number ") else f"bpf_{name}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wbpf.bpf.user.flow import Flow, Function, blocks, code_target
-from wbpf.bpf.user.isa import FETCH, STACK_BYTES, Alu, Atomic, Call, Class, Insn, Jump, Mode, Wide
+from wbpf.bpf.user.isa import FETCH, POISON, STACK_BYTES, Alu, Atomic, Call, Class, Insn, Jump, Mode, Wide
 from wbpf.bpf.user.proof import Proof
 from wbpf.bpf.user.slots import LOAD_PACKET, NESTED_TAIL_CALL, TAIL_CALL, Env, Slots, Stop
 
@@ -327,6 +327,10 @@ class _Body:
             )
         elif lookup := self._proof.lookups.get(insn.at):
             self._array_lookup(lookup.slot, lookup.stride)
+        elif insn.src == Call.HELPER and insn.imm == POISON:
+            after = self._label()
+            self._stop(Stop.CALL, insn.at)
+            self._emit(f"{after}:")
         elif insn.src == Call.HELPER and insn.imm == TAIL_CALL:
             self._tail_call()
         else:

@@ -48,7 +48,7 @@ class Binary:
         found = self.functions.get(name)
         if found is None:
             why = f"{self.path} has no function {name!r}"
-            raise NoPlaceError(what, why, hint(name, self.functions) or "is it stripped, or inlined?")
+            raise BpfError(what, why, hint(name, self.functions) or "is it stripped, or inlined?")
         if found.chosen:
             raise BpfError(what, f"{name!r} is one of several functions, chosen at start (IFUNC)")
         return found
@@ -121,6 +121,8 @@ def loaded(pid: int, name: str, what: str) -> tuple[Binary, list[Mapping]]:
     for path in dict.fromkeys(one.path for one in found):
         if _is_same(pid, path, name):
             return read(pid, path, what), [one for one in found if one.path == path]
+    if "/" in name and not Path(f"/proc/{pid}/root{name}").exists() and not Path(name).exists():
+        raise BpfError(what, f"there is no file {name}")
     names = sorted({Path(one.path).name for one in found})
     raise NoPlaceError(what, f"process {pid} has not loaded {name}", hint(name, names))
 

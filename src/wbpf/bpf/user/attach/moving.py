@@ -9,7 +9,6 @@ from wbpf.errors import BpfError
 
 JUMP_BYTES = 5
 _MOST = 32
-_FILL = b"\x90\xcc\x00"
 _SCANNED_UNKNOWN = 4096
 
 
@@ -38,19 +37,17 @@ def move(body: bytes, start: int, address: int, size: int, what: str) -> Code:
     at = 0
     ended = False
     for insn in _disassembler(what).disasm(code[: _MOST + 16], address):
-        if at >= JUMP_BYTES or ended:
+        if at >= JUMP_BYTES:
             break
-        ended = _move_one(insn, address, moved, fixes, what)
-        at += insn.size
-    if at < JUMP_BYTES and ended:
-        # What fills the room up to the next function may be overwritten as well.
-        if any(byte not in _FILL for byte in code[at:JUMP_BYTES]) or len(code) < JUMP_BYTES:
+        if not ended:
+            ended = _move_one(insn, address, moved, fixes, what)
+        elif insn.mnemonic not in ("nop", "int3"):  # what fills the room up to the next function
             raise UnmovableError(what, f"it has {at} bytes, and a jump {JUMP_BYTES}")
-        at = JUMP_BYTES
+        at += insn.size
     if at < JUMP_BYTES or (0 < left < at and not ended):
         raise UnmovableError(what, "its instructions can't be read")
     _demand_no_target(body[: size or _SCANNED_UNKNOWN], start, address, at, what)
-    return Code(code[:at], bytes(moved), tuple(fixes))
+    return Code(code[:at] if not ended else code[: min(at, JUMP_BYTES)], bytes(moved), tuple(fixes))
 
 
 def _move_one(insn: Any, address: int, moved: bytearray, fixes: list[int], what: str) -> bool:

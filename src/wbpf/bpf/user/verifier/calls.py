@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wbpf.bpf.user.isa import STACK_BYTES, Insn
+from wbpf.bpf.user.isa import POISON, STACK_BYTES, Insn
 from wbpf.bpf.user.proof import ArrayLookup
 from wbpf.bpf.user.verifier.models import Arg, MapModel, Returns, Signature
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
@@ -52,7 +52,10 @@ class Calls:
         """Follow a call of a helper; false if the way ends here."""
         signature = SIGNATURES.get(insn.imm)
         if signature is None:
-            self._verifier.refuse(insn.at, f"there is no helper {insn.imm} in user space")
+            why = f"there is no helper {insn.imm} in user space"
+            if insn.imm == POISON:
+                why = "the types that it is for have no such member or value"
+            self._verifier.refuse(insn.at, why)
             return False
         if signature.families and self._verifier.around.context.family not in signature.families:
             kinds = " and ".join(_FAMILIES[family] for family in signature.families)
