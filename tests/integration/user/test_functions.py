@@ -292,7 +292,7 @@ def test_a_killed_process_is_told(target: Target, functions_elf: bytes) -> None:
 def test_what_can_not_be_hooked_says_why(target: Target, functions_elf: bytes) -> None:
     program = probes(functions_elf, target).programs["on_entry"]
     for place, why in {
-        "wrok": "has no function 'wrok'(.|\n)*work",
+        "recurse": r"has no function 'recurse'(.|\n)*recurses",
         "loops": "jumps between the instructions",
         "calls_first": "an instruction 'call'",
         "crowded": "begins at its second instruction",
