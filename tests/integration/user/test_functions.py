@@ -15,7 +15,7 @@ from tests.integration.user.conftest import HERE
 from wbpf.bpf.user.attach import Traced
 from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
-from wbpf.errors import BpfError
+from wbpf.errors import BpfError, ConfigError
 
 THREADS = 4
 
@@ -309,6 +309,6 @@ def test_what_can_not_be_hooked_says_why(target: Target, functions_elf: bytes) -
         running.programs["on_entry"].attach("libnothing.so:work")
     with pytest.raises(BpfError, match="IFUNC"):
         program.attach("libc.so.6:strlen")
-    with pytest.raises(BpfError, match="not a place in it"):
+    with pytest.raises(ConfigError, match="not a place in it"):
         probes(functions_elf, target).programs["on_return"].attach(f"{target.program}:work+4")
     target.do("others")
