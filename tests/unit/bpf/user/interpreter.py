@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wbpf.bpf.user.isa import FETCH, Alu, Atomic, Call, Class, Insn, Jump, Mode, decode
+from wbpf.bpf.user.isa import FETCH, Alu, Atomic, Call, Class, Insn, Jump, Mode, Wide, decode
 
 M64, M32 = (1 << 64) - 1, (1 << 32) - 1
-CONTEXT, STACK = 0x10000, 0x20000
+CONTEXT, STACK, CODE = 0x10000, 0x20000, 0x30000
 
 
 def signed(value: int, bits: int) -> int:
@@ -27,8 +27,8 @@ class Machine:
         self.shift(0)
 
     def shift(self, by: int) -> None:
-        """Put the memory elsewhere, aligned otherwise; the stack stays aligned."""
-        self.context, self.top = CONTEXT + by, STACK + 48 * by
+        """Put memory and code elsewhere, the memory aligned otherwise; the stack stays aligned."""
+        self.context, self.top, self.code = CONTEXT + by, STACK + 48 * by, CODE + 80 * by
         self.r[1], self.r[2], self.r[10] = self.context, len(self.memory), self.top
 
     def place(self, address: int, size: int) -> tuple[bytearray, int]:
@@ -93,7 +93,8 @@ class Machine:
             case Class.ALU | Class.ALU64:
                 self.r[insn.dst] = self.alu(insn)
             case Class.LD:
-                self.r[insn.dst] = insn.imm & M64
+                function = insn.src == Wide.CODE
+                self.r[insn.dst] = (insn.imm + (self.code if function else 0)) & M64
             case Class.LDX if insn.mode != Mode.ATOMIC:
                 value = self.load(self.r[insn.src] + insn.off, insn.width)
                 if insn.mode == Mode.MEMSX:
