@@ -1,6 +1,7 @@
 /* Translated eBPF programs, from Python: what wbpf.bpf.user wraps. */
 #include "bindings.h"
 #include "user/helpers.h"
+#include "user/injected.h"
 #include "user/program.h"
 #include "user/timer.h"
 #include <cerrno>
@@ -146,5 +147,13 @@ void bind_user(nb::module_ &m)
                      "tuple[int, int, int]"));
     bind_user_maps(m);
     bind_user_packets(m);
+    m.def(
+        "injected_code",
+        []() {
+            uint32_t bytes;
+            const uint8_t *code = wbpf_injected_code(&bytes);
+            return nb::bytes(code, bytes);
+        },
+        "Code that loads a library in another process; empty where there is none for this machine.");
     m.def("have_user_helper", [](int32_t number) { return wbpf_user_helper(number) != nullptr; }, "number"_a);
 }

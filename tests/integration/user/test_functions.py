@@ -289,6 +289,81 @@ def test_a_killed_process_is_told(target: Target, functions_elf: bytes) -> None:
         link.detach()
 
 
+@pytest.fixture
+def running(functions_program: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """functions.c, not launched by a tracer."""
+    environ = {**os.environ, "WBPF_DIR": str(tmp_path / "running"), "WBPF_HOST": "hooks"}
+    with subprocess.Popen(
+        [functions_program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+def test_a_process_that_runs_already(
+    functions_program: Path, functions_elf: bytes, running: subprocess.Popen[bytes]
+) -> None:
+    traced = Traced.of(running.pid)
+    traced.process = running
+    target = Target(functions_program, traced)
+    before = target.code()
+    program = probes(functions_elf, target)
+    with (
+        program.programs["on_entry"].attach(f"{target.program}:work"),
+        program.programs["on_return"].attach(f"{target.program}:work"),
+    ):
+        target.do("run 1000")
+        assert program.variables["count"] == program.variables["returned"] == THREADS * 1000
+        target.do("others")
+    assert target.code() == before
+    assert Traced.of(running.pid).pid == running.pid
+
+
+def test_the_runtime_is_loaded_under_load(
+    functions_program: Path, functions_elf: bytes, tmp_path: Path
+) -> None:
+    for number in range(5):
+        environ = {**os.environ, "WBPF_DIR": str(tmp_path / f"load{number}"), "WBPF_HOST": "hooks"}
+        with subprocess.Popen(
+            [functions_program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+        ) as process:
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+            traced = Traced(process.pid, tmp_path, process)
+            target = Target(functions_program, traced)
+            target.do("spin")
+            assert Traced.of(process.pid).pid == process.pid
+            target.do("rest")
+            target.do("others")
+            process.kill()
+
+
+def test_a_process_that_sleeps_sleeps_on(functions_program: Path, tmp_path: Path) -> None:
+    environ = {**os.environ, "WBPF_DIR": str(tmp_path / "sleeps"), "WBPF_HOST": "hooks"}
+    started = time.monotonic()
+    with subprocess.Popen(["sleep", "2"], env=environ) as process:
+        time.sleep(0.2)
+        Traced.of(process.pid)
+        assert process.wait(timeout=20) == 0
+    assert time.monotonic() - started >= 2
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root: another user is tried")
+def test_missing_privileges_are_named(running: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from wbpf.bpf.user.attach import Traced\n"
+        "from wbpf.bpf.user.attach.injecting import inject\n"
+        "os.setuid(65534)\n"
+        "try: Traced.of(int(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", script, str(running.pid)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("AccessError"), done.stdout + done.stderr
+    assert "run as" in done.stdout
+
+
 def test_what_can_not_be_hooked_says_why(target: Target, functions_elf: bytes) -> None:
     program = probes(functions_elf, target).programs["on_entry"]
     for place, why in {
@@ -309,6 +384,6 @@ def test_what_can_not_be_hooked_says_why(target: Target, functions_elf: bytes) -
         running.programs["on_entry"].attach("libnothing.so:work")
     with pytest.raises(BpfError, match="IFUNC"):
         program.attach("libc.so.6:strlen")
-    with pytest.raises(ConfigError, match="not a place in it"):
+    with pytest.raises(ConfigError, match="not of a place in it"):
         probes(functions_elf, target).programs["on_return"].attach(f"{target.program}:work+4")
     target.do("others")

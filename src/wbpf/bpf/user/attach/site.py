@@ -46,7 +46,7 @@ def attach_site(
         AccessError: the process is another user's.
         BpfError: it does not listen, has no such site, or refuses the program; or that is for something else.
     """
-    return _attach(Traced.of(pid, host_dir=host_dir), site, program, cookie)
+    return _attach(Traced.of(pid, host_dir=host_dir, load=False), site, program, cookie)
 
 
 def _attach(traced: Traced, site: str, program: UserObjectProgram, cookie: int) -> Link:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from wbpf import _native
 from wbpf.bpf.user.attach import wire
+from wbpf.bpf.user.attach.injecting import inject
 from wbpf.bpf.user.attach.link import Detached
 from wbpf.bpf.user.attach.stopping import write_code
 from wbpf.envvars import DIR, HOST
@@ -53,19 +55,27 @@ class Traced:
         self._begun = threading.Event()
 
     @classmethod
-    def of(cls, pid: int, *, host_dir: Path | None = None) -> Self:
+    def of(cls, pid: int, *, host_dir: Path | None = None, load: bool = True) -> Self:
         """A process that runs already.
 
         Args:
             pid: of this user, unless this is root.
-            host_dir: where it has its socket; `$WBPF_DIR/HOST`.
+            host_dir: where it has its socket; by default where its environment says.
+            load: the runtime is loaded into it if it is not there, and stays.
 
         Raises:
-            AccessError: the process is another user's.
-            BpfError: the runtime is not in it.
+            AccessError: the process is another user's, or not to be traced.
+            BpfError: there is none, or the runtime can't be loaded into it.
         """
-        folder = host_dir or DIR.read() / HOST.read()
-        wire.connect(pid, folder, f"process {pid} can't be traced").close()
+        what = f"process {pid} can't be traced"
+        folder = host_dir or _folder_of(pid)
+        try:
+            wire.connect(pid, folder, what).close()
+        except wire.NotListeningError:
+            if not load:
+                raise
+            inject(pid, RUNTIME, what)
+            _wait_for(pid, folder, what)
         return cls(pid, folder)
 
     @classmethod
@@ -307,6 +317,32 @@ class Link:
     ) -> None:
         with contextlib.suppress(BpfError):
             self.detach()
+
+
+def _folder_of(pid: int) -> Path:
+    """Where a process has its socket."""
+    try:
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="surrogateescape")
+        user = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return DIR.read() / HOST.read()
+    given = dict(one.split("=", 1) for one in text.split("\0") if "=" in one)
+    if user != os.getuid():
+        given.setdefault("WBPF_DIR", f"/dev/shm/wbpf-{user}")
+    return DIR.read(given) / HOST.read(given)
+
+
+def _wait_for(pid: int, folder: Path, what: str) -> None:
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            wire.connect(pid, folder, what).close()
+            return
+        except wire.NotListeningError as error:
+            if time.monotonic() > deadline or not Path(f"/proc/{pid}").exists():
+                hint = f"is it stopped, or can't it read {RUNTIME}?"
+                raise BpfError(what, "it did not load the runtime", hint) from error
+        time.sleep(0.002)
 
 
 def _listen(folder: Path, name: str) -> socket.socket:

@@ -171,12 +171,16 @@ def connect(pid: int, folder: Path, what: str) -> socket.socket:
         peer.close()
         if isinstance(error, PermissionError):
             raise AccessError(what, str(error), "run as the user of that process") from error
-        raise BpfError(
+        raise NotListeningError(
             what,
             f"no process listens at {folder}/probes.{pid}: {error.strerror}",
             "it must include wbpf/probe.h, be linked with libwbpf, and have the same WBPF_DIR and WBPF_HOST",
         ) from error
     return peer
+
+
+class NotListeningError(BpfError):
+    """The runtime is not in a process."""
 
 
 class NoPlaceError(BpfError):
