@@ -237,7 +237,12 @@ wbpf_user_map *wbpf_user_map_by_id(uint32_t id)
 void *wbpf_user_map_row(const wbpf_user_map *map, uint32_t *stride)
 {
     *stride = (uint32_t)map->stride;
-    return map->kind == &map_array ? map->values : NULL;
+    return map->kind == &map_array || map->kind == &map_percpu_array ? map->values : NULL;
+}
+
+uint64_t wbpf_user_map_entries(const wbpf_user_map *map)
+{
+    return (uint64_t)(map->kind->per_cpu ? map->spec.cpus : 0) << 32 | map->spec.entries;
 }
 
 size_t wbpf_user_map_value_span(const wbpf_user_map *map)

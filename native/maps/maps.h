@@ -44,8 +44,11 @@ int wbpf_user_map_fd(const wbpf_user_map *map);
 uint32_t wbpf_user_map_id(const wbpf_user_map *map);
 /* The one of that id that this process has open, or NULL. */
 wbpf_user_map *wbpf_user_map_by_id(uint32_t id);
-/* Where values of arrays are in this process, NULL for other kinds, and how far apart. */
+/* Where values of arrays are in this process, NULL for other kinds, and how far apart; of per-CPU arrays
+ * those of the first processor, behind which those of the next begin at a multiple of 64 bytes. */
 void *wbpf_user_map_row(const wbpf_user_map *map, uint32_t *stride);
+/* For `entries` of struct wbpf_env. */
+uint64_t wbpf_user_map_entries(const wbpf_user_map *map);
 /* Of a value as the functions below read and write it: of all processors in per-CPU maps. */
 size_t wbpf_user_map_value_span(const wbpf_user_map *map);
 

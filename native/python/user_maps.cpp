@@ -65,6 +65,8 @@ class UserMap
         return nb::make_tuple(reinterpret_cast<uint64_t>(map_), reinterpret_cast<uint64_t>(row), stride);
     }
 
+    uint64_t entries() const { return wbpf_user_map_entries(map_); }
+
     nb::object lookup(Key key, uint64_t flags)
     {
         return filled(span_, [&](char *value) { return wbpf_user_map_lookup(map_, at(key), value, flags); });
@@ -166,6 +168,7 @@ void bind_user_maps(nb::module_ &m)
                             "int, extra: int, lock_offset: int, cpus: int, fd: int) -> UserMap | int"))
         .def_static("open", &UserMap::open, "fd"_a, nb::sig("def open(fd: int) -> UserMap | int"))
         .def("facts", &UserMap::facts, nb::sig("def facts(self) -> tuple[int, int, int, int, int, int]"))
+        .def("entries", &UserMap::entries)
         .def("place", &UserMap::place, nb::sig("def place(self) -> tuple[int, int, int]"))
         .def("lookup", &UserMap::lookup, "key"_a.none(), "flags"_a = 0,
              nb::sig("def lookup(self, key: bytes | None, flags: int = 0) -> bytes | int"))

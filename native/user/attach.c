@@ -104,7 +104,7 @@ static int load_program(struct client *client, const unsigned char *memory, uint
         wbpf_user_map_facts(client->maps[i], &facts);
         maps[i] = (uint64_t)(uintptr_t)client->maps[i];
         values[i] = (uint64_t)(uintptr_t)wbpf_user_map_row(client->maps[i], &stride);
-        entries[i] = facts.entries;
+        entries[i] = wbpf_user_map_entries(client->maps[i]);
     }
     wbpf_user_spec spec = {.code = code,
                            .bytes = head.code_bytes,

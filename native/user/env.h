@@ -40,7 +40,7 @@ typedef struct wbpf_region {
     bool writable;
 } wbpf_region;
 
-/* The offsets up to `entries` are part of every blob. */
+/* The offsets up to `cpu` are part of every blob. */
 struct wbpf_env {
     int64_t fuel; /* jumps back that are left */
     uint64_t frame;
@@ -51,9 +51,11 @@ struct wbpf_env {
     const wbpf_helper *helpers;
     const uint64_t *maps;    /* what helpers know a map by */
     const uint64_t *values;  /* where an array's values begin */
-    const uint64_t *entries; /* of an array */
+    const uint64_t *entries; /* of an array; above the low 32 bits for how many processors it has values */
+    const uint32_t *cpu;     /* the number of this thread's processor, now */
 
     /* The host's own. */
+    uint32_t cpu_at_start; /* where the C library does not keep it up to date */
     uint64_t cookie;
     const wbpf_region *regions;
     uint32_t region_count;

@@ -3,7 +3,9 @@
 #include "maps/maps.h"
 #include "user/helpers.h"
 #include <errno.h>
+#include <linux/rseq.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +21,7 @@ _Static_assert(offsetof(struct wbpf_env, check) == 48, "slots.py");
 _Static_assert(offsetof(struct wbpf_env, stop) == 56, "slots.py");
 _Static_assert(offsetof(struct wbpf_env, helpers) == 64, "slots.py");
 _Static_assert(offsetof(struct wbpf_env, entries) == 88, "slots.py");
+_Static_assert(offsetof(struct wbpf_env, cpu) == 96, "slots.py");
 
 struct wbpf_user_program {
     void *code;
@@ -155,6 +158,19 @@ static void check(struct wbpf_env *env, uint64_t address, uint64_t what, uint64_
     stop(env, WBPF_STOP_MEMORY, at);
 }
 
+/* Of glibc 2.35 and newer, which registers it with the kernel for each thread. */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+static const uint32_t *cpu_of_thread(struct wbpf_env *env)
+{
+    if (&__rseq_size && __rseq_size)
+        return &((const struct rseq *)((const char *)__builtin_thread_pointer() + __rseq_offset))->cpu_id;
+    int cpu = sched_getcpu();
+    env->cpu_at_start = cpu < 0 ? 0 : (uint32_t)cpu;
+    return &env->cpu_at_start;
+}
+
 static void enter(const wbpf_user_program *program, struct wbpf_env *env)
 {
     env->helpers = program->helpers;
@@ -227,6 +243,7 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->frame = env->stack_low + WBPF_STACK_BYTES;
     env->context = (uint64_t)(uintptr_t)run->context;
     env->context_bytes = run->context_bytes;
+    env->cpu = cpu_of_thread(env);
     env->check = check;
     env->stop = stop;
     env->cookie = run->cookie;

@@ -144,7 +144,7 @@ class UserMap(Map):
 
     def model(self, constant: bytes | None = None, inner: int = -1) -> MapModel:
         """What the verifier has to know of it."""
-        inline = self.native.place()[2] if self.kind == MapType.ARRAY else 0
+        inline = self.native.place()[2] if self.kind in (MapType.ARRAY, MapType.PERCPU_ARRAY) else 0
         size = self.element_bytes
         lock = -1 if self.lock_offset == NO_LOCK else self.lock_offset
         kind, key, entries = self.kind, self.key_bytes, self.entries

@@ -210,7 +210,9 @@ class UserObject:
                 # Where its values are differs from map to map: no lookup in it is inlined.
                 inner.append(LoadedMap(MapModel(f"in {name}", *_inner(self.file.btf, name)), 0, 0))
             address, values, _ = one.native.place()
-            found.append(LoadedMap(one.model(constant, like), address, values, one.native))
+            found.append(
+                LoadedMap(one.model(constant, like), address, values, one.native, one.native.entries())
+            )
         return (*found, *inner)
 
     def demand_unloaded(self, what: str) -> None:

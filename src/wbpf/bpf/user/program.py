@@ -51,12 +51,14 @@ class LoadedMap:
         address: what helpers know it by.
         values: where the values of an array begin; 0: it is none.
         owner: what its memory is there as long as.
+        entries: as `struct wbpf_env` has them; 0: as in the model.
     """
 
     model: MapModel
     address: int
     values: int
     owner: object = None
+    entries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
             slots.helpers,
             [one.address for one in maps],
             [one.values for one in maps],
-            [one.model.entries for one in maps],
+            [one.entries or one.model.entries for one in maps],
             not proof.complete,
             specs[name].context.kind,
         )

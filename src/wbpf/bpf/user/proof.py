@@ -12,10 +12,12 @@ class ArrayLookup:
     Args:
         slot: of the map.
         stride: bytes from one value to the next.
+        per_cpu: there is a row of values for each processor.
     """
 
     slot: int
     stride: int
+    per_cpu: bool = False
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ class Env(IntEnum):
     MAPS = 72
     VALUES = 80
     ENTRIES = 88
+    CPU = 96
 
 
 class Stop(IntEnum):

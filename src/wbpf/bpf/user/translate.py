@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from wbpf.bpf.user.flow import Flow, Function, blocks, code_target
 from wbpf.bpf.user.isa import FETCH, POISON, STACK_BYTES, Alu, Atomic, Call, Class, Insn, Jump, Mode, Wide
-from wbpf.bpf.user.proof import Proof
+from wbpf.bpf.user.proof import ArrayLookup, Proof
 from wbpf.bpf.user.slots import LOAD_PACKET, NESTED_TAIL_CALL, TAIL_CALL, Env, Slots, Stop
 
 _COMPARE = {
@@ -183,8 +183,10 @@ class _Body:
 
     def _listed(self, table: int, slot: int, kind: str) -> str:
         """Entry `slot`, of 8 bytes, of one of the environment's tables."""
-        at = self._value(f"getelementptr i8, ptr {self._env(table)}, i64 {8 * slot}")
-        return self._value(f"load {kind}, ptr {at}")
+        tables = self._value(f"getelementptr i8, ptr %env, i64 {int(table)}")
+        tables = self._value(f"load ptr, ptr {tables}, !invariant.load !0")
+        at = self._value(f"getelementptr i8, ptr {tables}, i64 {8 * slot}")
+        return self._value(f"load {kind}, ptr {at}, !invariant.load !0")
 
     def _narrow(self, value: str, bits: int) -> str:
         return value if bits == 64 else self._value(f"trunc i64 {value} to i{bits}")
@@ -326,7 +328,7 @@ class _Body:
                 self._value(f"call i64 {self._local(insn.target)}({self._arguments()}, ptr {self._below()})"),
             )
         elif lookup := self._proof.lookups.get(insn.at):
-            self._array_lookup(lookup.slot, lookup.stride)
+            self._array_lookup(lookup)
         elif insn.src == Call.HELPER and insn.imm == POISON:
             after = self._label()
             self._stop(Stop.CALL, insn.at)
@@ -385,15 +387,30 @@ class _Body:
         self._emit(f"  ret i64 {result}\n{on}:")
         self._set(0, answer)
 
-    def _array_lookup(self, slot: int, stride: int) -> None:
+    def _array_lookup(self, lookup: ArrayLookup) -> None:
         index = self._value(f"load i32, ptr {self._pointer(2)}, align 1")
-        entries = self._listed(Env.ENTRIES, slot, "i32")
-        base = self._listed(Env.VALUES, slot, "ptr")
-        place = self._value(f"mul i64 {self._widen(index, 32)}, {stride}")
+        base = self._listed(Env.VALUES, lookup.slot, "ptr")
+        count = self._listed(Env.ENTRIES, lookup.slot, "i64")
+        entries = self._value(f"trunc i64 {count} to i32")
+        place = self._value(f"mul i64 {self._widen(index, 32)}, {lookup.stride}")
+        if lookup.per_cpu:
+            place = self._value(f"add i64 {place}, {self._row_of_cpu(count, entries, lookup.stride)}")
         there = self._value(f"getelementptr i8, ptr {base}, i64 {place}")
         inside = self._value(f"icmp ult i32 {index}, {entries}")
         found = self._value(f"select i1 {inside}, ptr {there}, ptr null")
         self._set(0, self._value(f"ptrtoint ptr {found} to i64"), found)
+
+    def _row_of_cpu(self, count: str, entries: str, stride: int) -> str:
+        """Where the values of this processor begin: native/maps/array.c lays them out."""
+        at = self._value(f"getelementptr i8, ptr %env, i64 {int(Env.CPU)}")
+        at = self._value(f"load ptr, ptr {at}, !invariant.load !0")
+        cpu = self._value(f"load volatile i32, ptr {at}")
+        cpus = self._value(f"trunc i64 {self._value(f'lshr i64 {count}, 32')} to i32")
+        known = self._value(f"icmp ult i32 {cpu}, {cpus}")
+        cpu = self._widen(self._value(f"select i1 {known}, i32 {cpu}, i32 0"), 32)
+        row = self._value(f"mul i64 {self._widen(entries, 32)}, {stride}")
+        row = self._value(f"and i64 {self._value(f'add i64 {row}, 63')}, -64")
+        return self._value(f"mul i64 {cpu}, {row}")
 
     # ---- memory ----
 

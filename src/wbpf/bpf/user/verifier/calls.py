@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LOOKUP, _TAIL_CALL, _FOR_EACH = 1, 12, 164
 _LOCK, _UNLOCK = 93, 94
+_PERCPU_ARRAY = 6
 _PROG_ARRAY, _PERF, _STACKS, _OF_MAPS, _QUEUES, _RINGBUF = {3}, {4}, {7}, {12, 13}, {22, 23, 30}, {27}
 _TARGETS = {14, 16, 17, 25}
 _BYTES_MOST = 1 << 29
@@ -255,7 +256,8 @@ class _Call:
     def _note_lookup(self) -> None:
         if self.insn.imm != _LOOKUP:
             return
-        inline = ArrayLookup(self.slot, self.model.inline) if self.model.inline else None
+        model = self.model
+        inline = ArrayLookup(self.slot, model.inline, model.kind == _PERCPU_ARRAY) if model.inline else None
         if self.verifier.lookups.setdefault(self.insn.at, inline) != inline:
             self.verifier.lookups[self.insn.at] = None
 
