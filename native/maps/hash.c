@@ -1,5 +1,6 @@
 /*
- * Hashes, per-CPU hashes, least-recently-used ones, and tries of prefixes (hashes by length and prefix).
+ * Hashes, per-CPU hashes, least-recently-used ones, and tries of prefixes (hashes of prefixes, whose lookups
+ * go through a trie).
  *
  * Writers hold the map's lock. An element becomes visible, and vanishes, by one store, so that a chain is
  * right after each instruction; `repair` finds again what a killed writer had taken out of the list of free
@@ -12,14 +13,6 @@
 
 #define RETRIES_MOST 1000 /* then a reader waits for the writers */
 
-struct element {
-    uint32_t sequence;
-    uint32_t next; /* element + 1; 0: the last */
-    uint32_t hash;
-    uint32_t used; /* of LRU: since the hand came by; while repairing: it is in a chain */
-    uint64_t key[];
-};
-
 static bool is_lru(const wbpf_user_map *map)
 {
     return map->kind == &map_lru_hash || map->kind == &map_percpu_lru_hash;
@@ -28,11 +21,6 @@ static bool is_lru(const wbpf_user_map *map)
 static bool is_trie(const wbpf_user_map *map)
 {
     return map->kind == &map_lpm_trie;
-}
-
-static struct element *element_at(const wbpf_user_map *map, uint32_t number)
-{
-    return (struct element *)(map->first + (size_t)(number - 1) * map->element_bytes);
 }
 
 static uint32_t number_of(const wbpf_user_map *map, const struct element *e)
@@ -76,7 +64,6 @@ static int validate_trie(const wbpf_user_map_spec *spec)
 static size_t lay_out(wbpf_user_map *map)
 {
     size_t key = round_up((size_t)map->spec.key_bytes, (size_t)8);
-    size_t lengths = is_trie(map) ? round_up(map->spec.key_bytes * 8 * sizeof(uint32_t), (size_t)64) : 0;
     uint64_t buckets = 1;
     while (buckets < map->spec.entries)
         buckets *= 2;
@@ -87,8 +74,8 @@ static size_t lay_out(wbpf_user_map *map)
     map->stride = round_up((size_t)map->spec.value_bytes, (size_t)8);
     map->element_bytes = map->value_at + (map->kind->per_cpu ? 0 : map->stride);
     size_t at = 4096;
-    map->lengths = (uint32_t *)(map->base + at);
-    at += lengths;
+    map->nodes = (struct trie_node *)(map->base + at);
+    at += is_trie(map) ? round_up(trie_bytes(map), (size_t)64) : 0;
     map->buckets = (uint32_t *)(map->base + at);
     at = round_up(at + buckets * sizeof(uint32_t), (size_t)64);
     map->first = map->base + at;
@@ -215,29 +202,10 @@ static inline struct element *search(wbpf_user_map *map, const struct sought *so
     return found;
 }
 
-static struct element *search_trie(wbpf_user_map *map, const void *key, uint32_t *sequence)
-{
-    uint32_t most = (map->spec.key_bytes - 4) * 8, bits = prefix_of(key);
-    struct sought sought;
-    if (bits > most)
-        return NULL;
-    for (uint32_t length = bits + 1; length--;) {
-        if (!load_word(&map->lengths[length]))
-            continue;
-        mask_key(map, &sought, key, length);
-        sought.key = sought.masked;
-        sought.hash = (uint32_t)map_hash_of(map->header->seed, sought.masked, map->spec.key_bytes);
-        struct element *found = search(map, &sought, sequence);
-        if (found)
-            return found;
-    }
-    return NULL;
-}
-
 static struct element *search_key(wbpf_user_map *map, const void *key, uint32_t *sequence)
 {
     if (is_trie(map))
-        return search_trie(map, key, sequence);
+        return trie_search(map, key, sequence);
     struct sought sought;
     seek(map, &sought, key);
     return search(map, &sought, sequence);
@@ -278,17 +246,12 @@ static uint32_t *link_to(wbpf_user_map *map, const struct sought *sought, bool a
     return link;
 }
 
-static uint32_t *length_of(wbpf_user_map *map, const struct element *e)
-{
-    return &map->lengths[prefix_of(e->key)];
-}
-
 static void unlink_element(wbpf_user_map *map, uint32_t *link)
 {
     struct element *e = element_at(map, *link);
-    publish(link, e->next);
     if (is_trie(map))
-        store_word(length_of(map, e), *length_of(map, e) - 1);
+        trie_remove(map, *link);
+    publish(link, e->next);
     map->header->count--;
     put_free(map, e);
 }
@@ -344,10 +307,8 @@ static void insert(wbpf_user_map *map, const struct sought *sought, const void *
     size_t words = round_up((size_t)map->spec.key_bytes, (size_t)8) / 8;
     store_word(&e->key[words - 1], 0);
     map_copy_in(e->key, sought->key, map->spec.key_bytes);
-    if (is_trie(map)) {
+    if (is_trie(map))
         map_copy_in((uint8_t *)e + map->raw_at, raw, map->spec.key_bytes);
-        store_word(length_of(map, e), *length_of(map, e) + 1);
-    }
     store_word(&e->hash, sought->hash);
     store_word(&e->used, old != 0);
     fill_values(map, e, value, all, true);
@@ -355,6 +316,8 @@ static void insert(wbpf_user_map *map, const struct sought *sought, const void *
     publish(&e->sequence, e->sequence + 1);
     publish(bucket, number);
     header->count++;
+    if (is_trie(map))
+        trie_insert(map, number);
     if (old)
         unlink_element(map, link_to(map, sought, true, old));
 }
@@ -561,8 +524,7 @@ static void repair(wbpf_user_map *map)
     header->free_first = 0;
     header->count = 0;
     if (is_trie(map))
-        for (uint32_t length = 0; length <= (map->spec.key_bytes - 4) * 8; length++)
-            store_word(&map->lengths[length], 0);
+        trie_clear(map);
     for (uint32_t number = map->elements; number; number--) {
         struct element *e = element_at(map, number);
         if (e->sequence & 1) {
@@ -571,7 +533,7 @@ static void repair(wbpf_user_map *map)
         }
         header->count++;
         if (is_trie(map))
-            store_word(length_of(map, e), *length_of(map, e) + 1);
+            trie_insert(map, number);
     }
 }
 

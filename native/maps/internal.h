@@ -28,6 +28,8 @@ struct map_header {
     /* Of hashes: under the lock. */
     _Alignas(64) uint32_t free_first; /* element + 1 */
     uint32_t count, hand;
+    /* Of LPM tries: nodes by their number from 1. The sequence is odd while the trie is changed. */
+    uint32_t trie_sequence, trie_root, trie_free, trie_used;
     /* Of queues and stacks. */
     uint64_t head, tail;
     /* Of rings: rises with each wake-up. */
@@ -56,7 +58,7 @@ struct wbpf_user_map {
     uint32_t mask, elements;
     uint8_t *first;
     size_t element_bytes, value_at, raw_at;
-    uint32_t *lengths; /* of LPM tries: how many have a prefix of that length */
+    struct trie_node *nodes; /* of LPM tries */
     /* Of rings. */
     uint8_t *data;
     wbpf_user_map *next_known;
@@ -91,6 +93,29 @@ extern const struct map_kind map_array, map_prog_array, map_percpu_array, map_ar
 /* -EBUSY: this thread was interrupted while it holds a lock, or the holder does not go on. */
 int map_lock(wbpf_user_map *map);
 void map_unlock(wbpf_user_map *map);
+
+/* An element of a hash. */
+struct element {
+    uint32_t sequence;
+    uint32_t next; /* element + 1; 0: the last */
+    uint32_t hash;
+    uint32_t used; /* of LRU: since the hand came by; while repairing: it is in a chain */
+    uint64_t key[];
+};
+
+static inline struct element *element_at(const wbpf_user_map *map, uint32_t number)
+{
+    return (struct element *)(map->first + (size_t)(number - 1) * map->element_bytes);
+}
+
+/* ---- trie.c: which prefixes a key has; the elements are the hash's. Changes are made under the lock ---- */
+
+size_t trie_bytes(const wbpf_user_map *map);
+void trie_clear(wbpf_user_map *map);
+void trie_insert(wbpf_user_map *map, uint32_t element);
+void trie_remove(wbpf_user_map *map, uint32_t element);
+/* The element with the longest prefix that a key has, and its sequence; NULL: there is none. */
+struct element *trie_search(wbpf_user_map *map, const void *key, uint32_t *sequence);
 
 /* 0: it is no ring. */
 size_t map_ring_bytes(const wbpf_user_map_spec *spec);

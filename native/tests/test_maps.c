@@ -74,6 +74,83 @@ static void race(uint32_t kind, uint32_t entries)
     wbpf_user_map_close(map);
 }
 
+/* ---- prefixes inside each other: what is found is one of the address that was asked for ---- */
+
+struct prefix {
+    uint32_t bits;
+    uint8_t bytes[4];
+};
+
+struct covered {
+    struct prefix prefix;
+    uint64_t number, same;
+};
+
+/* One of 16 addresses that share bytes, and a prefix of 0 to 32 bits of it. */
+static struct prefix prefix_at(uint64_t random)
+{
+    struct prefix prefix = {(uint32_t)(random >> 8) % 33,
+                            {random & 1, random >> 1 & 1, random >> 2 & 1, random >> 3 & 1}};
+    for (uint32_t i = 0; i < 32; i++)
+        if (i >= prefix.bits)
+            prefix.bytes[i / 8] &= (uint8_t)~(0x80 >> i % 8);
+    return prefix;
+}
+
+static void *change_prefixes(void *argument)
+{
+    uint64_t random = (uintptr_t)argument;
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        struct covered value = {prefix_at(random >> 32), i, i};
+        int error = random >> 60 < 6 ? wbpf_user_map_delete(map, &value.prefix)
+                                     : wbpf_user_map_update(map, &value.prefix, &value, BPF_ANY);
+        CHECK(error == 0 || error == -ENOENT || error == -ENOSPC);
+    }
+    return NULL;
+}
+
+static void *look_up_addresses(void *argument)
+{
+    uint64_t found = 0;
+    (void)argument;
+    while (!atomic_load(&done) || !found)
+        for (uint32_t n = 0; n < 16; n++) {
+            struct prefix address = {32, {n & 1, n >> 1 & 1, n >> 2 & 1, n >> 3 & 1}};
+            struct covered value;
+            int error = wbpf_user_map_lookup(map, &address, &value, 0);
+            CHECK(error == 0 || error == -ENOENT);
+            if (error)
+                continue;
+            found++;
+            CHECK(value.number == value.same && value.prefix.bits <= 32);
+            for (uint32_t i = 0; i < value.prefix.bits; i++)
+                CHECK(!((value.prefix.bytes[i / 8] ^ address.bytes[i / 8]) & 0x80 >> i % 8));
+        }
+    return NULL;
+}
+
+static void race_prefixes(void)
+{
+    pthread_t writers[2], reader;
+    wbpf_user_map_spec spec = {.kind = BPF_MAP_TYPE_LPM_TRIE,
+                               .key_bytes = sizeof(struct prefix),
+                               .value_bytes = sizeof(struct covered),
+                               .entries = 64,
+                               .flags = BPF_F_NO_PREALLOC,
+                               .lock_offset = WBPF_USER_MAP_NO_LOCK};
+    CHECK(wbpf_user_map_create(&spec, -1, &map) == 0);
+    atomic_store(&done, false);
+    CHECK(pthread_create(&reader, NULL, look_up_addresses, NULL) == 0);
+    for (uintptr_t i = 0; i < 2; i++)
+        CHECK(pthread_create(&writers[i], NULL, change_prefixes, (void *)(i + 1)) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_join(writers[i], NULL) == 0);
+    atomic_store(&done, true);
+    CHECK(pthread_join(reader, NULL) == 0);
+    wbpf_user_map_close(map);
+}
+
 /* ---- a ring, whose records nobody else's bytes are in ---- */
 
 static void *submit(void *argument)
@@ -124,6 +201,7 @@ int main(void)
     race(BPF_MAP_TYPE_HASH, KEYS);
     race(BPF_MAP_TYPE_HASH, KEYS / 2);
     race(BPF_MAP_TYPE_LRU_HASH, KEYS / 2);
+    race_prefixes();
 
     pthread_t writers[2];
     map = made(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096);

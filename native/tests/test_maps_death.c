@@ -26,16 +26,28 @@ struct value {
 static wbpf_user_map *map;
 static uint64_t round_number;
 
+/* Of tries: prefixes of one byte and of four. */
+static struct prefix {
+    uint32_t bits, key;
+} prefix;
+static bool is_trie;
+
+static void *key_of(uint32_t key)
+{
+    prefix = (struct prefix){key & 1 ? 8 : 32, key & 1 ? key & 0xff : key};
+    return is_trie ? (void *)&prefix : &prefix.key;
+}
+
 static void put(uint32_t key, uint64_t number, uint64_t flags)
 {
     struct value value = {number, number};
-    CHECK(wbpf_user_map_update(map, &key, &value, flags) == 0);
+    CHECK(wbpf_user_map_update(map, key_of(key), &value, flags) == 0);
 }
 
 static int get(uint32_t key, uint64_t *number)
 {
     struct value value = {0};
-    int error = wbpf_user_map_lookup(map, &key, &value, 0);
+    int error = wbpf_user_map_lookup(map, key_of(key), &value, 0);
     CHECK(error == 0 || error == -ENOENT);
     CHECK(value.a == value.b);
     *number = value.a;
@@ -54,8 +66,7 @@ static void replace(void)
 
 static void erase(void)
 {
-    uint32_t key = 1;
-    CHECK(wbpf_user_map_delete(map, &key) == 0);
+    CHECK(wbpf_user_map_delete(map, key_of(1)) == 0);
 }
 
 static void evict(void)
@@ -76,10 +87,9 @@ static void (*const changes[])(void) = {insert_new, replace, erase, evict};
 
 static void fill(uint32_t count)
 {
-    uint32_t key;
-    while (wbpf_user_map_next_key(map, NULL, &key) == 0)
-        CHECK(wbpf_user_map_delete(map, &key) == 0);
-    for (key = 0; key < count; key++)
+    while (wbpf_user_map_next_key(map, NULL, key_of(0)) == 0)
+        CHECK(wbpf_user_map_delete(map, is_trie ? (void *)&prefix : &prefix.key) == 0);
+    for (uint32_t key = 0; key < count; key++)
         put(key, round_number - 1, BPF_ANY);
 }
 
@@ -101,10 +111,11 @@ static pid_t start(void (*change)(void))
 
 static uint32_t count_elements(void)
 {
-    uint32_t key, count = 0;
-    for (int error = wbpf_user_map_next_key(map, NULL, &key); error == 0; count++) {
+    uint32_t count = 0;
+    void *key = key_of(0);
+    for (int error = wbpf_user_map_next_key(map, NULL, key); error == 0; count++) {
         CHECK(count <= ENTRIES);
-        error = wbpf_user_map_next_key(map, &key, &key);
+        error = wbpf_user_map_next_key(map, key, key);
     }
     return count;
 }
@@ -127,9 +138,9 @@ static void check_after(void (*change)(void), bool is_lru)
     CHECK(count_elements() == 0);
     fill(ENTRIES);
     CHECK(count_elements() == ENTRIES);
-    uint32_t key = 999;
     struct value value = {1, 1};
-    CHECK(wbpf_user_map_update(map, &key, &value, BPF_ANY) == (is_lru ? 0 : -E2BIG));
+    int full = is_lru ? 0 : is_trie ? -ENOSPC : -E2BIG;
+    CHECK(wbpf_user_map_update(map, key_of(999), &value, BPF_ANY) == full);
 }
 
 static void kill_victim(pid_t pid)
@@ -155,11 +166,13 @@ static bool kill_after(void (*change)(void), long instructions, bool is_lru)
 static void try_kind(uint32_t kind)
 {
     wbpf_user_map_spec spec = {.kind = kind,
-                               .key_bytes = 4,
+                               .key_bytes = kind == BPF_MAP_TYPE_LPM_TRIE ? sizeof prefix : 4,
                                .value_bytes = sizeof(struct value),
                                .entries = ENTRIES,
+                               .flags = kind == BPF_MAP_TYPE_LPM_TRIE ? BPF_F_NO_PREALLOC : 0,
                                .lock_offset = WBPF_USER_MAP_NO_LOCK};
     bool is_lru = kind == BPF_MAP_TYPE_LRU_HASH;
+    is_trie = kind == BPF_MAP_TYPE_LPM_TRIE;
     CHECK(wbpf_user_map_create(&spec, -1, &map) == 0);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         long deaths = 0;
@@ -218,5 +231,6 @@ int main(void)
     try_ring();
     try_kind(BPF_MAP_TYPE_HASH);
     try_kind(BPF_MAP_TYPE_LRU_HASH);
+    try_kind(BPF_MAP_TYPE_LPM_TRIE);
 }
 #endif
