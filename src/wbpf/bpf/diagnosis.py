@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wbpf import _native
-from wbpf.bpf.features import Answer, have_capabilities, have_kernel_btf
+from wbpf.bpf.features import GIVE_BTF, Answer, have_capabilities, have_kernel_btf
 from wbpf.bpf.kinds import ProgramType
 from wbpf.bpf.nearest import hint
 from wbpf.errors import AccessError, BpfError, WbpfError
@@ -37,13 +37,17 @@ class Rejection:
     place: str = ""
     instruction: int | None = None
 
+    @property
+    def where(self) -> str:
+        """The line of C, as well as it is known: "at `return x;` (a.bpf.c:5)"."""
+        if self.source:
+            return f"at `{self.source}`" + (f" ({self.place})" if self.place else "")
+        if self.place:
+            return f"at {self.place}"
+        return "" if self.instruction is None else f"at instruction {self.instruction}"
+
     def __str__(self) -> str:
-        where = f"`{self.source}` ({self.place})" if self.source and self.place else self.source or self.place
-        if self.source and not self.place:
-            where = f"`{self.source}`"
-        elif not where and self.instruction is not None:
-            where = f"instruction {self.instruction}"
-        return f"{self.reason}, at {where}" if where else self.reason
+        return f"{self.reason}, {self.where}" if self.where else self.reason
 
 
 def parse_rejection(log: str) -> Rejection | None:
@@ -112,7 +116,7 @@ def _explain_load(what: str, error: int, log: str, btf: str | None, kind: int) -
         found = have_kernel_btf(btf or "/sys/kernel/btf/vmlinux")
         if not found:
             return BpfError(what, f"needs {found.what}: {found.why}", found.hint)
-        return BpfError(what, f"{found.why} is no valid BTF", "give another file: Object.open(…, btf=PATH)")
+        return BpfError(what, f"{found.why} is no valid BTF", GIVE_BTF)
     if "legacy map definitions" in log:
         why = "its maps are in a section 'maps', of a form that libbpf does not read since version 1.0"
         return BpfError(what, why, 'write them as struct { __uint(type, …); … } NAME SEC(".maps")')
@@ -120,6 +124,13 @@ def _explain_load(what: str, error: int, log: str, btf: str | None, kind: int) -
     if missing:
         why = f"the kernel has no function or tracepoint {missing[1]!r} that can be attached to"
         return BpfError(what, why, hint(missing[1], kernel_functions()))
+    unresolved = re.search(r"failed to resolve CO-RE relocation <\w+> \[\d+\] (.+?) \(\d", log)
+    if unresolved:
+        rejection = parse_rejection(log)
+        why = f"the kernel has no {unresolved[1]}" + (
+            f", {rejection.where}" if rejection and rejection.where else ""
+        )
+        return BpfError(what, why, "use a newer kernel, or ask bpf_core_field_exists() before")
     helper = re.search(r"(?:unknown|invalid) func (\w+#\d+)", log)
     if helper:
         why = f"this kernel has no helper {helper[1]} for programs of this kind"

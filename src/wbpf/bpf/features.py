@@ -21,6 +21,8 @@ _CAPABILITIES = {
 }
 _RAW_TRACEPOINT, _TASK_STORAGE_GET = 17, 156
 _MAP_ARRAY, _MMAPABLE = 2, 1 << 10
+#: What to try where the kernel has no BTF.
+GIVE_BTF = "give the kernel's BTF: `wbpf run --btf FILE|ARCHIVE`, or Object.open(…, btf=PATH)"
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 
@@ -94,7 +96,7 @@ def have_kernel_btf(path: str | os.PathLike[str] = "/sys/kernel/btf/vmlinux") ->
         return Answer("kernel BTF", Have.YES, str(path))
     have = Have.UNKNOWN if Path(path).exists() else Have.NO
     why = f"{path} can't be read" if have is Have.UNKNOWN else f"there is no {path}"
-    return Answer("kernel BTF", have, why, "give the kernel's BTF as a file: Object.open(…, btf=PATH)")
+    return Answer("kernel BTF", have, why, GIVE_BTF)
 
 
 def have_mmapable_arrays() -> Answer:

@@ -6,7 +6,9 @@ import ctypes
 import importlib.util
 import os
 import platform
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,9 @@ from wbpf.wasm import Module
 from wbpf.wasm.sections import with_sections
 
 HERE = Path(__file__).parent
+#: Runs `wbpf run` on a module's bytes.
+Wbpf = Callable[..., subprocess.CompletedProcess[str]]
+_WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 _GETPGID = {"x86_64": 121, "aarch64": 155}
 
 
@@ -71,3 +76,23 @@ def calls(elf: bytes, tmp_path_factory: pytest.TempPathFactory) -> Module:
     compile_c([HERE / "calls/calls.c"], out, ["-target", "wasm32-wasi", "-O1", f"-I{include}"])
     carried = {"wbpf.object.calls": object_file.read_bytes()}
     return Module(with_sections(out.read_bytes(), carried), "calls")
+
+
+@pytest.fixture
+def wbpf(tmp_path: Path) -> Wbpf:
+    """Runs `wbpf run` on a module's bytes, behind another command if one is given."""
+
+    def run(
+        wasm: bytes, *words: str, unprivileged: bool = False, before: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "app.wasm"
+        path.write_bytes(wasm)
+        path.chmod(0o644)
+        command = [sys.executable, "-m", "wbpf.cli", "run", *words, str(path)]
+        command = [*before, *(_WITHOUT_RIGHTS if unprivileged else ()), *command]
+        environment = {**os.environ, "WBPF_CACHE_DIR": str(tmp_path / "cache")}
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=60
+        )
+
+    return run

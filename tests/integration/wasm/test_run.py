@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.integration.wasm.conftest import Wbpf
 from tests.integration.wasm.guests import ELF_AT, module_of
 from tests.integration.wasm.test_wasm_bpf import COUNT, SAMPLE, load
 from wbpf.errors import ConfigError
@@ -32,28 +31,6 @@ MANIFEST = Manifest(
 EMIT = """(i32.store (i32.const 2048) (i32.const 5)) (i32.store (i32.const 2052) (i32.const -6))
   (i32.store (i32.const 2056) (i32.const 7)) (i32.store (i32.const 2060) (i32.const 8))
   (call $exit (i32.sub (i32.const 0) (call $emit (i32.const 0) (i32.const 2048) (i32.const 16))))"""
-
-
-@pytest.fixture
-def wbpf(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `wbpf run` on a module's bytes."""
-
-    def run(wasm: bytes, *words: str, unprivileged: bool = False) -> subprocess.CompletedProcess[str]:
-        path = tmp_path / "app.wasm"
-        path.write_bytes(wasm)
-        path.chmod(0o644)
-        command = [sys.executable, "-m", "wbpf.cli", "run", *words, str(path)]
-        if unprivileged:
-            command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
-        environment = {**os.environ, "WBPF_CACHE_DIR": str(tmp_path / "cache")}
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=60
-        )
-
-    return run
-
-
-Wbpf = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_status_of_the_guest_is_the_status_of_the_command(wbpf: Wbpf) -> None:

@@ -47,9 +47,25 @@ def test_what_libbpf_found_wrong() -> None:
     assert reason_of("") == ""
 
 
+UNRESOLVED = """libbpf: prog 'f': BPF program load failed: Invalid argument
+libbpf: prog 'f': -- BEGIN PROG LOAD LOG --
+; return task->later == 1; @ new.bpf.c:15
+3: <invalid CO-RE relocation>
+failed to resolve CO-RE relocation <byte_off> [5] struct task_struct.later (0:0 @ offset 0)
+processed 1 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+-- END PROG LOAD LOG --
+"""
+
+
 @pytest.mark.parametrize(
     ("error", "log", "why", "hint"),
     [
+        (
+            -errno.EINVAL,
+            UNRESOLVED,
+            "the kernel has no struct task_struct.later, at `return task->later == 1;` (new.bpf.c:15)",
+            "use a newer kernel, or ask bpf_core_field_exists() before",
+        ),
         (
             -errno.ESRCH,
             "libbpf: prog 'f': failed to find kernel BTF type ID of 'do_unlinkta': -3\n",
