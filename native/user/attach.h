@@ -32,6 +32,8 @@ enum wbpf_attach_kind {
 
 /* A flag: the process waits for its tracer, so that none of its threads is where code is changed. */
 #define WBPF_ATTACH_HELD 1u
+/* A flag: the address is not where a function begins, so that any register may be in use. */
+#define WBPF_ATTACH_INSIDE 2u
 
 /* For functions: what is to stand elsewhere of the instructions that a jump takes the place of. */
 struct wbpf_attach_code {

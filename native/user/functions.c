@@ -172,6 +172,7 @@ static int make_hook(const struct wbpf_attach_request *request, struct hook **ou
     if (!hook)
         return -ENOMEM;
     hook->place.where = request->where;
+    hook->place.kept = request->flags & WBPF_ATTACH_INSIDE ? WBPF_THUNK_ALL : WBPF_THUNK_ARGUMENTS;
     memcpy(hook->original, code->original, sizeof hook->original);
     hook->thunk = near_memory(request->where);
     int error = hook->thunk ? wbpf_thunk_write(hook->thunk, &hook->place, code) : -ENOSPC;

@@ -14,9 +14,15 @@
 /* How the context begins for both machines' needs here. */
 struct wbpf_registers;
 
+/* The thunk knows its layout. */
 struct wbpf_thunk_place {
-    uint64_t where; /* first, for the thunk */
+    uint64_t where;
+    uint64_t kept; /* which vector registers, as the machine says it: WBPF_THUNK_ARGUMENTS or _ALL */
 };
+
+/* For XSAVE: those that arguments and results may be in (SSE, AVX, the upper halves of AVX-512), and all. */
+#define WBPF_THUNK_ARGUMENTS 0x46
+#define WBPF_THUNK_ALL       0xe6
 
 /* Called by the thunks. */
 void wbpf_function_entered(struct wbpf_registers *registers, struct wbpf_thunk_place *place);

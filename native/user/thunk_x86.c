@@ -26,10 +26,10 @@ __attribute__((visibility("hidden"), used)) uint64_t wbpf_thunk_area;
 void wbpf_function_thunk(void);
 void wbpf_function_return(void);
 
-#define NARROW   0    /* xmm only */
-#define ASK      1    /* what is in use of the wider ones, XGETBV says */
-#define WIDE     2    /* the wider ones too, always */
-#define FEATURES 0xe6 /* for XSAVE: SSE, AVX, and the three of AVX-512 */
+#define NARROW   0 /* xmm only */
+#define ASK      1 /* what is in use of the wider ones, XGETBV says */
+#define WIDE     2 /* the wider ones too, always */
+#define FEATURES WBPF_THUNK_ALL
 
 /*
  * Both save all registers as struct pt_regs, with the vector registers behind (below) it, call C, and restore
@@ -54,7 +54,8 @@ __asm__(".pushsection .text\n"
         "    movq 64(%rsp), %r9\n    movq 72(%rsp), %r8\n    movq 80(%rsp), %rax\n   movq 88(%rsp), %rcx\n"
         "    movq 96(%rsp), %rdx\n   movq 104(%rsp), %rsi\n  movq 112(%rsp), %rdi\n"
         ".endm\n"
-        /* Call C with rdi and rsi, rsp being aligned anew; rbx and r12 are used. */
+        /* Call C with rdi and rsi, rsp being aligned anew; rbx is used, and r12 says which vector registers
+           are kept. */
         ".macro wbpf_around function\n"
         "    movq %rsp, %rbx\n"
         "    andq $-64, %rsp\n"
@@ -66,6 +67,7 @@ __asm__(".pushsection .text\n"
         "    je 2f\n"
         "    movl $1, %ecx\n"
         "    xgetbv\n"
+        "    andl %r12d, %eax\n"
         "    testb $0xe4, %al\n"
         "    jnz 2f\n"
         "1:  subq $256, %rsp\n"
@@ -93,10 +95,10 @@ __asm__(".pushsection .text\n"
         "536(%rsp)\n"
         "    movq %rdx, 544(%rsp)\n     movq %rdx, 552(%rsp)\n     movq %rdx, 560(%rsp)\n     movq %rdx, "
         "568(%rsp)\n"
-        "    movl $0xe6, %eax\n"
+        "    movl %r12d, %eax\n"
         "    xsave64 (%rsp)\n"
         "    call \\function\n"
-        "    movl $0xe6, %eax\n"
+        "    movl %r12d, %eax\n"
         "    xorl %edx, %edx\n"
         "    xrstor64 (%rsp)\n"
         "3:  movq %rbx, %rsp\n"
@@ -117,6 +119,7 @@ __asm__(".pushsection .text\n"
         "    leaq 664(%rsp), %rax\n"
         "    movq %rax, 152(%rsp)\n"
         "    movq %rsp, %rdi\n"
+        "    movq 8(%rsi), %r12\n"
         "    wbpf_around wbpf_function_entered\n"
         "    wbpf_restore\n"
         "    addq $512, %rsp\n"
@@ -135,6 +138,7 @@ __asm__(".pushsection .text\n"
         "    movq %rax, 152(%rsp)\n"
         "    movq %rsp, %rdi\n"
         "    leaq 512(%rsp), %rsi\n"
+        "    movl $0x46, %r12d\n"
         "    wbpf_around wbpf_function_returned\n"
         "    wbpf_restore\n"
         "    addq $512, %rsp\n"

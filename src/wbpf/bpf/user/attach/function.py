@@ -117,7 +117,8 @@ def spot_at(
         raise BpfError(what, "another function begins at its second instruction")
     body = _content(pid, file, start, size + address - start + _BEHIND, what)
     code = move(body, where - (address - start), where, size, what)
-    return Spot(kind, where, cookie, code=code)
+    inside = around is None or address != start
+    return Spot(kind, where, cookie, code=code, inside=inside)
 
 
 def _content(pid: int, file: binary.Binary, address: int, size: int, what: str) -> bytes:

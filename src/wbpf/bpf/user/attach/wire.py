@@ -25,7 +25,7 @@ PROGRAM = Struct("<QQQIIII")
 REPLY = Struct("<iIQQ16sII104s")
 ANNOUNCEMENT = Struct("<QiI")
 HOLD, GO = b"h", b"g"
-HELD = 1
+HELD, INSIDE = 1, 2
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _TIMEOUT_S = 10.0
 
@@ -76,6 +76,7 @@ class Spot:
         cookie: that the program reads by bpf_get_attach_cookie().
         site: `PROVIDER:NAME`.
         code: of functions.
+        inside: the address is not where a function begins.
     """
 
     kind: AttachKind
@@ -83,6 +84,7 @@ class Spot:
     cookie: int = 0
     site: str = ""
     code: Code | None = None
+    inside: bool = False
 
 
 class Connection:
@@ -116,9 +118,10 @@ class Connection:
         """
         peer = connect(pid, folder, what)
         try:
-            request = REQUEST.pack(
-                MAGIC, spot.kind, HELD if held else 0, spot.where, spot.cookie, spot.site.encode()
-            ) + (spot.code.pack() if spot.code else bytes(CODE.size))
+            flags = (HELD if held else 0) | (INSIDE if spot.inside else 0)
+            request = REQUEST.pack(MAGIC, spot.kind, flags, spot.where, spot.cookie, spot.site.encode()) + (
+                spot.code.pack() if spot.code else bytes(CODE.size)
+            )
             code = _sealed(program)
             try:
                 socket.send_fds(peer, [request], [code, *(one.fd for one in program.maps)])
