@@ -20,6 +20,8 @@ _REL = Layout("<QQ")
 _SYMTAB, _RELOCATIONS, _PROGBITS = 2, 9, 1
 _EXECUTABLE = 4
 _SECTION_SYMBOL, _FUNCTION_SYMBOL = 3, 2
+_WEAK = 2
+_KCONFIG = ".kconfig"
 _DATA = (".data", ".rodata", ".bss", ".kconfig")
 
 
@@ -32,6 +34,24 @@ class Symbol:
     value: int
     bytes: int
     is_function: bool
+    is_weak: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Extern:
+    """A variable that whoever loads the object fills in: `extern int NAME __kconfig`.
+
+    Args:
+        offset: where it is among the others.
+        type: its number in the object's BTF.
+        is_weak: it is 0 where there is none.
+    """
+
+    name: str
+    offset: int
+    bytes: int
+    type: int
+    is_weak: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,7 @@ class ObjectFile:
         places: of variables in their sections, by name: the BTF of an object file does not have them yet.
         core: by section, then by the offset of an instruction: its CO-RE relocation.
         btf: None if it has none.
+        kconfig: variables of the kernel's configuration, which `links` refer to in section `.kconfig`.
     """
 
     license: str = ""
@@ -79,6 +100,7 @@ class ObjectFile:
     core: dict[str, dict[int, Relocation]] = field(default_factory=dict)
     btf: Btf | None = None
     ext: BtfExt | None = None
+    kconfig: list[Extern] = field(default_factory=list)
 
     @classmethod
     def parse(cls, elf: bytes) -> Self:
@@ -124,6 +146,7 @@ class ObjectFile:
         if ".BTF" in contents:
             self.btf = Btf.parse(contents[".BTF"])
             self.maps = _maps(self.btf)
+            self._place_externs(self.btf, {one.name for one in symbols if one.is_weak})
             if ".BTF.ext" in contents:
                 self.ext = BtfExt.parse(contents[".BTF.ext"], self.btf)
                 for one in self.ext.relocations:
@@ -138,6 +161,22 @@ class ObjectFile:
         if size:
             self.maps.append(MapDefinition(".bss", MapType.ARRAY, 4, size, 1))
         return self
+
+    def _place_externs(self, btf: Btf, weak: set[str]) -> None:
+        section = btf.find(_KCONFIG, Kind.DATASEC)
+        at = 0
+        for number, _, _ in section.variables if isinstance(section, Section) else ():
+            variable = btf[number]
+            if isinstance(variable, Variable):
+                size = btf.bytes_of(variable.type)
+                at = -(-at // 8) * 8
+                self.kconfig.append(Extern(variable.name, at, size, variable.type, variable.name in weak))
+                at += size
+        places = {one.name: one for one in self.kconfig}
+        for links in self.links.values():
+            for offset, symbol in links.items():
+                if not symbol.section and (one := places.get(symbol.name)):
+                    links[offset] = Symbol(one.name, _KCONFIG, one.offset, one.bytes, is_function=False)
 
 
 def _symbols(sections: list[ElfSection]) -> list[Symbol]:
@@ -157,6 +196,7 @@ def _symbols(sections: list[ElfSection]) -> list[Symbol]:
                 value,
                 size,
                 kind == _FUNCTION_SYMBOL,
+                info >> 4 == _WEAK,
             )
         )
     return found

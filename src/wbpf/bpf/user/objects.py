@@ -18,6 +18,7 @@ from wbpf.bpf.object_file import MapDefinition, ObjectFile, ProgramDefinition
 from wbpf.bpf.program import TestRun
 from wbpf.bpf.target import kind_of
 from wbpf.bpf.user.contexts import context_of, prepare, program_type
+from wbpf.bpf.user.kconfig import kconfig_bytes
 from wbpf.bpf.user.linking import Linker
 from wbpf.bpf.user.maps import NO_LOCK, UserMap
 from wbpf.bpf.user.program import LoadedMap, ProgramSpec, UserProgram, load_programs
@@ -28,6 +29,7 @@ from wbpf.errors import BpfError
 if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced, UserLink
 
+_KCONFIG = ".kconfig"
 _OF_MAPS = {MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS}
 
 
@@ -149,6 +151,9 @@ class UserObject:
         self.programs = Named("program", name, programs)
         self.maps = Named("map", name, {one.name: _map(one, self.file.btf) for one in self.file.maps})
         self._sections = Sections(self.file, self.maps)
+        if externs := self.file.kconfig:
+            size = externs[-1].offset + externs[-1].bytes
+            self.maps[_KCONFIG] = UserMap(_KCONFIG, MapType.ARRAY, 4, size, 1)
         self.variables = Variables(self._sections, name)
 
     @classmethod
@@ -178,6 +183,8 @@ class UserObject:
             if one.fd < 0:
                 one.make()
         self._sections.fill()
+        if self.file.kconfig and self.file.btf is not None:
+            self.maps[_KCONFIG].native.set_row(0, kconfig_bytes(self.file.kconfig, self.file.btf))
         types = self._types
         if types is None and self.file.core:
             types = Btf.of_kernel()
@@ -203,7 +210,7 @@ class UserObject:
         found: list[LoadedMap] = []
         inner: list[LoadedMap] = []
         for name, one in self.maps.items():
-            constant = one[bytes(4)] if name.startswith(".rodata") else None
+            constant = one[bytes(4)] if name.startswith((".rodata", _KCONFIG)) else None
             like = -1
             if one.kind in _OF_MAPS and self.file.btf is not None:
                 like = len(self.maps) + len(inner)
