@@ -164,12 +164,16 @@ static ssize_t write_all(int fd, const unsigned char *bytes, size_t size)
 
 static ssize_t write_stdout(void *data, const unsigned char *bytes, size_t size)
 {
-    return write_all(((wbpf_guest *)data)->stdout_fd, bytes, size);
+    const wbpf_guest *guest = data;
+    return guest->write ? guest->write(guest->user, 1, bytes, size)
+                        : write_all(guest->stdout_fd, bytes, size);
 }
 
 static ssize_t write_stderr(void *data, const unsigned char *bytes, size_t size)
 {
-    return write_all(((wbpf_guest *)data)->stderr_fd, bytes, size);
+    const wbpf_guest *guest = data;
+    return guest->write ? guest->write(guest->user, 2, bytes, size)
+                        : write_all(guest->stderr_fd, bytes, size);
 }
 
 static int set_wasi(wbpf_guest *guest, const wbpf_guest_spec *spec, char *why)
@@ -256,6 +260,8 @@ int wbpf_guest_create(wbpf_wasm_module *module, const wbpf_guest_spec *spec, wbp
     guest->stdout_fd = spec->stdout_fd;
     guest->stderr_fd = spec->stderr_fd;
     guest->call = spec->call;
+    guest->write = spec->write;
+    guest->explain = spec->explain;
     guest->user = spec->user;
     guest->deadline_ns = spec->deadline_ns;
     guest->tells_waiting = spec->tells_waiting;

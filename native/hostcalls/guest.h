@@ -87,6 +87,8 @@ struct wbpf_guest {
     bool has_memory;
     int stdout_fd, stderr_fd;
     wbpf_guest_call call;
+    ssize_t (*write)(void *user, int fd, const void *bytes, size_t size);
+    void (*explain)(void *user);
     void *user;
 
     struct handle *handles;

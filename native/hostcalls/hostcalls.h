@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -81,6 +82,10 @@ typedef struct wbpf_guest_spec {
     uint64_t fuel;        /* for a module with fuel */
     bool tells_waiting;   /* `call` is told "waits" once, when it waits for the first time */
     wbpf_guest_call call;
+    /* Takes what it writes to 1 and 2; NULL: the descriptors above do. */
+    ssize_t (*write)(void *user, int fd, const void *bytes, size_t size);
+    /* Called before last_error tells the words; NULL: they are known. */
+    void (*explain)(void *user);
     void *user;
 } wbpf_guest_spec;
 
@@ -142,6 +147,66 @@ uint32_t wbpf_guest_handles(const wbpf_guest *guest);
 
 int32_t wbpf_guest_open_ring(wbpf_guest *guest, int32_t map, bool in_place);
 int64_t wbpf_guest_map_window(wbpf_guest *guest, int32_t map, bool writable);
+
+/*
+ * ---- objects.c, links.c: what a guest asks for of objects, programs, links and what it says, answered
+ * without Python: for objects in the kernel. ----
+ */
+
+typedef struct wbpf_host wbpf_host;
+
+typedef struct wbpf_host_object {
+    const char *name;
+    const void *elf;
+    size_t bytes;
+} wbpf_host_object;
+
+typedef struct wbpf_host_param {
+    const char *name, *text;
+    const char *variable; /* "" for none */
+    char type;            /* b bool, i int, u uint, d duration, e enum, f float, s string */
+    uint64_t bits;        /* of the value; a float's as a double; not for strings */
+} wbpf_host_param;
+
+typedef struct wbpf_host_event {
+    const char *name;
+    uint32_t bytes;
+} wbpf_host_event;
+
+/* Why a call failed, for who finds the words: texts, each behind its size as a u32. The first says what kind
+ * of failure it is, the second is the errno; the others are as `wbpf.cli.launched` reads them. */
+typedef struct wbpf_host_failure {
+    char *texts;
+    size_t bytes, room;
+} wbpf_host_failure;
+
+typedef struct wbpf_host_spec {
+    const wbpf_host_object *objects;
+    const wbpf_host_param *params;
+    const wbpf_host_event *events;
+    const char *const *unwanted; /* programs that are not to be loaded */
+    const char *const *places;   /* patterns of what programs may be attached to */
+    const uint32_t *types;       /* of programs that may be loaded */
+    uint32_t object_count, param_count, event_count, unwanted_count, place_count, type_count;
+    bool may_all; /* any program, to any place */
+    /* How many of the records were taken, or WBPF_GUEST_END. */
+    int64_t (*emit)(void *user, uint32_t kind, const void *records, uint32_t bytes);
+    void (*log)(void *user, uint32_t level, const char *text, uint32_t bytes);
+    /* Finds the words (WBPF_WASM_WHY_BYTES) and the number that the guest gets. */
+    int (*explain)(void *user, const wbpf_host_failure *failure, char *text);
+    void *user;
+} wbpf_host_spec;
+
+/* The spec and what it points to stay the caller's. */
+wbpf_host *wbpf_host_create(const wbpf_host_spec *spec);
+/* Once its guest is made, whose `call` and `explain` are these. */
+void wbpf_host_serve(wbpf_host *host, wbpf_guest *guest);
+int64_t wbpf_host_call(void *host, const char *function, wbpf_guest_argument *arguments, uint32_t count);
+void wbpf_host_explain(void *host);
+/* Of the last call that failed with something to explain; NULL: none did. */
+const wbpf_host_failure *wbpf_host_failed(const wbpf_host *host);
+/* Detach and let go of all, when the guest has ended. */
+void wbpf_host_destroy(wbpf_host *host);
 
 #ifdef __cplusplus
 }

@@ -179,6 +179,8 @@ int64_t native_last_error(wbpf_guest *guest, const wbpf_guest_argument *argument
     if (!guest->failed)
         return 0;
     guest->has_told = true;
+    if (guest->explain && guest->failed_speaking)
+        guest->explain(guest->user);
     int bytes = snprintf(text, sizeof text, "%s: %s", guest->failed,
                          guest->failed_speaking ? guest->last_error : strerror((int)-guest->failed_with));
     uint32_t room = arguments[0].bytes;

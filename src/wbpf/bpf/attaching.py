@@ -123,7 +123,7 @@ class Attaching:
                 names = {"path": target.path, "provider": target.provider, "name": target.name}
                 self._part(where, _Place.USDT, pid=pid, **names)
             case targets.InterfaceTarget() if self._program.attach_kind is Kind.XDP:
-                index, flags = self._ifindex(target.interface), _XDP_MODES[target.mode]
+                index, flags = self.ifindex(target.interface), _XDP_MODES[target.mode]
                 self._part(target.interface, _Place.LINK, fd=index, attach_type=_XDP_ATTACH, flags=flags)
             case targets.InterfaceTarget():
                 self._socket = self._packets_of(target.interface)
@@ -141,10 +141,7 @@ class Attaching:
         kind = self._program.attach_kind
         is_return = kind in _RETURNS
         if kind in _AIMED:
-            aimed = self._program.aimed_at
-            if aimed and aimed != target.name:
-                why = f"it was loaded for {aimed!r}"
-                raise self._failed(target.name, why, f"before load(): programs[…].aim({target.name!r})")
+            self.check_aim(target)
             self._part(target.name, _Place.TRACE)
         elif kind is Kind.RAW_TRACEPOINT:
             self._part(target.name, _Place.RAW_TRACEPOINT, name=target.name)
@@ -155,6 +152,13 @@ class Attaching:
         else:
             at = target.offset
             self._part(target.name, _Place.KPROBE, name=target.name, offset=at, is_return=is_return)
+
+    def check_aim(self, target: targets.FunctionTarget) -> None:
+        """Raise BpfError if the program was loaded for another function."""
+        aimed = self._program.aimed_at
+        if self._program.attach_kind in _AIMED and aimed and aimed != target.name:
+            why = f"it was loaded for {aimed!r}"
+            raise self._failed(target.name, why, f"before load(): programs[…].aim({target.name!r})")
 
     def _attach_user(self, target: targets.UserTarget) -> None:
         where = f"{target.path}:{target.symbol or hex(target.offset)}"
@@ -172,7 +176,7 @@ class Attaching:
     def _attach_perf_event(self, where: str, kind: int, config: int, frequency_hz: int, cpu: int) -> None:
         fd = _native.perf_event_open(kind, config, frequency_hz, -1, cpu)
         if fd < 0:
-            raise self._refused(where, fd, "")
+            raise self.refused(where, fd, "")
         try:
             self._part(where, _Place.PERF_EVENT, fd=fd)
         except WbpfError:
@@ -180,7 +184,7 @@ class Attaching:
             raise
 
     def _attach_tc(self, target: targets.TcTarget) -> None:
-        index = self._ifindex(target.interface)
+        index = self.ifindex(target.interface)
         tcx = {"fd": index, "attach_type": _TCX[target.direction]}
         link, error = self._program.native_attach(_Place.LINK, **tcx)
         if error == -errno.EINVAL:  # the kernel has no links for TC
@@ -189,7 +193,7 @@ class Attaching:
             remove_dead()
             link, error = self._program.native_attach(_Place.TC, fd=index, flags=_TC[target.direction])
         if link is None:
-            raise self._refused(f"{target.interface}:{target.direction}", error, self._program.log())
+            raise self.refused(f"{target.interface}:{target.direction}", error, self._program.log())
         self._keep(link)
         filter = link.tc_filter()
         if filter is not None:
@@ -202,16 +206,21 @@ class Attaching:
         if kind is Kind.SOCKMAP:
             self._attach_to_file(self._program.map(path))
             return
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            wanted = "a cgroup" if kind in (Kind.CGROUP, Kind.LSM_CGROUP) else "a network namespace"
-            near = f"give the path of {wanted}"
-            raise self._failed(path, str(error.strerror), near, error.errno or 0) from error
+        fd = self.open_path(path)
         try:
             self._part(path, _Place.LINK, fd=fd, attach_type=self._program.attach_type)
         finally:
             os.close(fd)
+
+    def open_path(self, path: str) -> int:
+        """A descriptor of a cgroup or network namespace. Raises BpfError: there is none."""
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            is_cgroup = self._program.attach_kind in (Kind.CGROUP, Kind.LSM_CGROUP)
+            wanted = "a cgroup" if is_cgroup else "a network namespace"
+            near = f"give the path of {wanted}"
+            raise self._failed(path, str(error.strerror), near, error.errno or 0) from error
 
     def _attach_iter(self, target: targets.IterTarget) -> None:
         where = self._program.section
@@ -251,7 +260,7 @@ class Attaching:
     def _part(self, where: str, place: _Place, **arguments: Any) -> None:
         link, error = self._program.native_attach(place, cookie=self._cookie, **arguments)
         if link is None:
-            raise self._refused(where, error, self._program.log())
+            raise self.refused(where, error, self._program.log())
         self._keep(link)
 
     def _keep(self, link: _native.BpfLink) -> None:
@@ -262,7 +271,8 @@ class Attaching:
         if "/" in path and not Path(path).exists():
             raise self._failed(where, f"there is no file {path!r}", error=errno.ENOENT)
 
-    def _ifindex(self, interface: str) -> int:
+    def ifindex(self, interface: str) -> int:
+        """The number of an interface. Raises BpfError: there is none such."""
         import socket
 
         try:
@@ -275,7 +285,7 @@ class Attaching:
     def _packets_of(self, interface: str) -> socket.socket:
         import socket
 
-        self._ifindex(interface)
+        self.ifindex(interface)
         packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._undo.callback(packets.close)
         packets.bind((interface, _ETH_P_ALL))
@@ -287,7 +297,8 @@ class Attaching:
         what = f"program {self._program.name!r} can't be attached to {where!r}"
         return BpfError(what, why, hint, error=error)
 
-    def _refused(self, where: str, error: int, log: str) -> WbpfError:
+    def refused(self, where: str, error: int, log: str) -> WbpfError:
+        """The exception for what the kernel or libbpf refused."""
         missing = self._missing(where, error, log)
         if missing is not None:
             missing.log = log

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from wbpf.bpf.nearest import hint
 from wbpf.bpf.probes import have_attach_type
 from wbpf.bpf.program import Program
 from wbpf.bpf.variables import Variables
-from wbpf.errors import BpfError
+from wbpf.errors import BpfError, WbpfError
 
 if TYPE_CHECKING:
     from wbpf.bpf.btf.btf import Btf
@@ -166,15 +166,8 @@ class Object:
         with self._lock:
             error = self.native.load()
             if error:
-                log = self.native.log()
-                failed = re.search(r"prog '(\w+)': ", log)
-                part = f"program {failed[1]!r} of {self.name!r}" if failed else f"eBPF object {self.name!r}"
-                wanted = [one for one in self.programs.values() if one.autoload]
-                if failed and failed[1] in self.programs:
-                    wanted = [self.programs[failed[1]]]
-                needs = {name: None for one in wanted for name in capabilities_for(one.kind)}
-                kind = wanted[0].kind if len(wanted) == 1 else 0
-                raise explain(f"{part} can't be loaded", error, log, needs=needs, btf=self._btf, kind=kind)
+                wanted = [(one.name, one.kind) for one in self.programs.values() if one.autoload]
+                raise refused_load(self.name, wanted, error, self.native.log(), self._btf)
             self.loaded = True
             for row in self.native.maps():
                 self.maps[row[0]].made(*row)
@@ -226,6 +219,28 @@ class Object:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def refused_load(
+    name: str, programs: Iterable[tuple[str, int]], error: int, log: str, btf: str | None = None
+) -> WbpfError:
+    """The exception for an object that the kernel or libbpf refused.
+
+    Args:
+        name: of the object.
+        programs: names and kinds of those that were to be loaded.
+        error: a negative errno.
+        log: what libbpf said.
+        btf: the file of the kernel's BTF that was asked for.
+    """
+    failed = re.search(r"prog '(\w+)': ", log)
+    part = f"program {failed[1]!r} of {name!r}" if failed else f"eBPF object {name!r}"
+    kinds = dict(programs)
+    if failed and failed[1] in kinds:
+        kinds = {failed[1]: kinds[failed[1]]}
+    needs = {name: None for kind in kinds.values() for name in capabilities_for(kind)}
+    kind = next(iter(kinds.values())) if len(kinds) == 1 else 0
+    return explain(f"{part} can't be loaded", error, log, needs=needs, btf=btf, kind=kind)
 
 
 def _have_linked_operations() -> bool:

@@ -107,15 +107,25 @@ class Variables(MutableMapping[str, Value]):
         return content
 
     def _unfit(self, variable: Variable, why: str) -> BpfError:
-        return BpfError(f"variable {variable.name!r} of {self._owner!r} can't be set", why)
+        return unfit(variable.name, self._owner, why)
 
     def _error(self, name: str, error: int) -> BpfError:
-        what = f"variable {name!r} of {self._owner!r} can't be used"
-        if error == -errno.EROFS:
-            return BpfError(what, "it is constant, and the object is loaded", "set it before load()")
-        if error == -errno.ENOENT:
-            return BpfError(what, f"section {self._known[name].section} has no map", "compile it again")
-        return BpfError(what, _native.bpf_strerror(error))
+        return failed(name, self._owner, self._known[name].section, error)
+
+
+def unfit(name: str, owner: str, why: str) -> BpfError:
+    """The error for a value that a variable of an object can't have."""
+    return BpfError(f"variable {name!r} of {owner!r} can't be set", why)
+
+
+def failed(name: str, owner: str, section: str, error: int) -> BpfError:
+    """The error for a variable that can't be read or written."""
+    what = f"variable {name!r} of {owner!r} can't be used"
+    if error == -errno.EROFS:
+        return BpfError(what, "it is constant, and the object is loaded", "set it before load()")
+    if error == -errno.ENOENT:
+        return BpfError(what, f"section {section} has no map", "compile it again")
+    return BpfError(what, _native.bpf_strerror(error))
 
 
 def _encode(variable: Variable, value: Value) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,9 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     from wbpf.wasm.module import Module
 
     module = Module.open(arguments[at])
-    params = module.manifest.params if module.manifest else ()
-    flags = FLAGS | {param.name: flag_of(param) for param in params}
-    given = parse([*arguments[:at], *arguments[at + 1 :]], flags)
+    given = parse([*arguments[:at], *arguments[at + 1 :]], flags_of(module))
     if "help" in given.values:
         print(_help(module))
         return 0
@@ -70,6 +69,12 @@ def run(arguments: Sequence[str]) -> int:
     return _run(module, given.values, backend, given.words, given.rest)
 
 
+def flags_of(module: Module) -> dict[str, Flag]:
+    """The command's flags, and those of the module's parameters."""
+    params = module.manifest.params if module.manifest else ()
+    return FLAGS | {param.name: flag_of(param) for param in params}
+
+
 def _run(
     module: Module, values: dict[str, str], backend: str, arguments: list[str], command: list[str]
 ) -> int:
@@ -77,7 +82,7 @@ def _run(
 
     output = _one_of(values, "output", _OUTPUTS)
     verbose = values.get("verbose") == "true"
-    printer = _Printer(module, output, values.get("fields"))
+    printer = EventsPrinter(module, output, values.get("fields"))
     params = module.manifest.params if module.manifest else ()
     deadline_s = _time_s(values, "deadline")
     options: dict[str, Any] = {
@@ -99,6 +104,7 @@ def _run(
     duration_s = _time_s(values, "duration")
     if backend == "kernel":
         status, has_ended = _wait(module, arguments, options, duration_s, None, verbose)
+        module.keep_plan(FLAGS)
     else:
         from wbpf.cli.tracing import Tracing
 
@@ -126,16 +132,16 @@ def _wait(
             tracing.watch(guest)
         result = guest.wait(duration_s)
         status = result.exit_status
-        _explain(module, result, verbose)
-    except KeyboardInterrupt:
-        status = 130
+        explain_exit(module, result, verbose)
+    except KeyboardInterrupt as signalled:
+        status = _status_of(signalled)
     finally:
         guest.close()
         sys.stdout.flush()
     return status, guest.has_ended
 
 
-def _explain(module: Module, result: RunResult, verbose: bool) -> None:
+def explain_exit(module: Module, result: RunResult, verbose: bool) -> None:
     """Say what the module most likely gave up for, unless it has done so itself."""
     if result.exit_status and result.error is not None:
         from wbpf.cli.output import print_error
@@ -250,7 +256,7 @@ def _log_verbosely(level: int, text: str) -> None:
     sys.stderr.write(f"{names[min(level, 3)]}: {visible(text)}\n")
 
 
-class _Printer:
+class EventsPrinter:
     """Prints events; what that takes is imported with the first."""
 
     def __init__(self, module: Module, output: str, fields: str | None) -> None:
@@ -270,8 +276,21 @@ class _Printer:
         (self._printer or self._make()).print(event)
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends a module as Ctrl-C does."""
+
+
+def _terminate(*_: object) -> None:
+    raise _TerminatedError
+
+
+def _status_of(signalled: KeyboardInterrupt) -> int:
+    return 128 + (signal.SIGTERM if isinstance(signalled, _TerminatedError) else signal.SIGINT)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command and print its errors."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         status = run(arguments)
     except WbpfError as error:
@@ -279,10 +298,12 @@ def main(arguments: Sequence[str]) -> int:
 
         print_error(error)
         status = error.exit_code
-    except KeyboardInterrupt:
-        status = 130
+    except KeyboardInterrupt as signalled:
+        status = _status_of(signalled)
     except BrokenPipeError:
         status = 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Compiled modules, kept by the hash of what they were compiled from.
+"""Compiled modules and their plans, kept by the hash of what they were compiled from.
 
 What is in the cache is run as it is, so the folder is the user's own and nobody else may write to it; if
 that is not so, modules are compiled each time.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
-from wbpf import _native
+from wbpf import __version__, _native
 from wbpf.envvars import CACHE_DIR
 from wbpf.wasm.engine import VERSION
 
@@ -32,9 +33,16 @@ class Cache:
 
     def path(self, wasm: bytes, with_fuel: bool) -> Path:
         """Where a module's code is or would be."""
-        key = blake2b(wasm, digest_size=24)
-        key.update(f"{VERSION} {os.uname().machine} {with_fuel}".encode())
-        return self.folder / f"{key.hexdigest()}.cwasm"
+        return self._path(wasm, f"{VERSION} {os.uname().machine} {with_fuel}", "cwasm")
+
+    def plan_path(self, wasm: bytes) -> Path:
+        """Where its plan is or would be."""
+        return self._path(wasm, f"plan {__version__} {VERSION} {os.uname().machine}", "plan")
+
+    def _path(self, wasm: bytes, key: str, ending: str) -> Path:
+        digest = blake2b(wasm, digest_size=24)
+        digest.update(key.encode())
+        return self.folder / f"{digest.hexdigest()}.{ending}"
 
     def find(self, wasm: bytes, with_fuel: bool) -> _native.WasmModule | None:
         """The module's code; None if it is not there, or nobody knows who wrote it."""
@@ -45,8 +53,16 @@ class Cache:
 
     def keep(self, wasm: bytes, with_fuel: bool, module: _native.WasmModule) -> None:
         """Write a module's code, unless the folder can't be trusted or written."""
-        path = self.path(wasm, with_fuel)
-        new = path.with_suffix(f".{os.getpid()}")
+        self._write(self.path(wasm, with_fuel), lambda fd: module.save(fd)[0] == 0)
+
+    def keep_plan(self, wasm: bytes, plan: bytes) -> None:
+        """Write its plan, unless it is there; see keep()."""
+        path = self.plan_path(wasm)
+        if not self._is_ours(path, stat.S_ISREG) or path.read_bytes() != plan:
+            self._write(path, lambda fd: os.write(fd, plan) == len(plan))
+
+    def _write(self, path: Path, write: Callable[[int], bool]) -> None:
+        new = path.with_name(f"{path.name}.{os.getpid()}")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._is_ours(self.folder, stat.S_ISDIR):
@@ -54,12 +70,16 @@ class Cache:
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except OSError:
             return
-        error, _ = module.save(fd)
-        os.close(fd)
-        if error:
-            new.unlink()
-        else:
+        try:
+            written = write(fd)
+        except OSError:
+            written = False
+        finally:
+            os.close(fd)
+        if written:
             new.replace(path)
+        else:
+            new.unlink()
 
     @staticmethod
     def _is_ours(path: Path, is_kind: object) -> bool:

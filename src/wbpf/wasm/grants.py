@@ -145,10 +145,15 @@ def type_name(kind: int) -> str:
     return ProgramType(kind).name.lower() if kind in list(ProgramType) else str(kind)
 
 
+def short_head(head: str) -> str:
+    """The first part of a section's name or pattern, in its short form."""
+    return _SHORT.get(head, head)
+
+
 def place_of(section: str, target: str) -> list[str]:
     """The places that a program is attached to, in the form of patterns."""
     head, _, rest = section.removeprefix("?").partition("/")
-    head = _SHORT.get(head, head)
+    head = short_head(head)
     if not target:
         return [f"{head}/{rest}" if rest else head]
     parts = [part.strip() for part in re.split(r"(?<!\\),", target)]
@@ -159,7 +164,7 @@ def _matches(place: str, pattern: str) -> bool:
     from fnmatch import fnmatchcase
 
     head, _, rest = pattern.partition("/")
-    pattern = f"{_SHORT.get(head, head)}/{rest}" if rest else _SHORT.get(head, head)
+    pattern = f"{short_head(head)}/{rest}" if rest else short_head(head)
     return fnmatchcase(place, pattern) or (not rest and place.partition("/")[0] == pattern)
 
 

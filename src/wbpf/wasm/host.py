@@ -102,7 +102,7 @@ class Host:
         except WbpfError as error:
             self.error = error
             self.guest.refuse(str(error), False)
-            return -_number_of(error)
+            return -number_of(error)
         return result
 
     def close(self) -> None:
@@ -430,7 +430,7 @@ def nearest(name: str, names: list[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names) or 'none'}"
 
 
-def _number_of(error: WbpfError) -> int:
+def number_of(error: WbpfError) -> int:
     """The errno that a guest gets for an error."""
     if isinstance(error, MissingError):
         return errno.ENOENT

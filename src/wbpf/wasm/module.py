@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wbpf import _native
@@ -111,6 +111,20 @@ class Module:
             if self._cache:
                 self._cache.keep(self.wasm, with_fuel, code)
         return code
+
+    def keep_plan(self, flags: Iterable[str]) -> None:
+        """Write its plan to the cache, if it can be run by one: see wbpf.wasm.plan.
+
+        Args:
+            flags: of the command line.
+        """
+        if self._cache is None:
+            return
+        from wbpf.wasm.plan import plan_of
+
+        plan = plan_of(self, self.imports(), flags)
+        if plan is not None:
+            self._cache.keep_plan(self.wasm, plan)
 
     def start(
         self,

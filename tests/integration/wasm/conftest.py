@@ -20,6 +20,8 @@ from wbpf.wasm import Module
 from wbpf.wasm.sections import with_sections
 
 HERE = Path(__file__).parent
+#: What starts `wbpf`.
+COMMAND = Path(sys.executable).parent / "wbpf"
 #: Runs `wbpf run` on a module's bytes.
 Wbpf = Callable[..., subprocess.CompletedProcess[str]]
 _WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
@@ -80,7 +82,11 @@ def calls(elf: bytes, tmp_path_factory: pytest.TempPathFactory) -> Module:
 
 @pytest.fixture
 def wbpf(tmp_path: Path) -> Wbpf:
-    """Runs `wbpf run` on a module's bytes, behind another command if one is given."""
+    """Runs `wbpf run` on a module's bytes, behind another command if one is given.
+
+    By Python, then by the command, which does what it can without Python: they must not differ.
+    """
+    environment = {**os.environ, "WBPF_CACHE_DIR": str(tmp_path / "cache")}
 
     def run(
         wasm: bytes, *words: str, unprivileged: bool = False, before: Sequence[str] = ()
@@ -88,11 +94,19 @@ def wbpf(tmp_path: Path) -> Wbpf:
         path = tmp_path / "app.wasm"
         path.write_bytes(wasm)
         path.chmod(0o644)
-        command = [sys.executable, "-m", "wbpf.cli", "run", *words, str(path)]
-        command = [*before, *(_WITHOUT_RIGHTS if unprivileged else ()), *command]
-        environment = {**os.environ, "WBPF_CACHE_DIR": str(tmp_path / "cache")}
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=60
+        prefix = [*before, *(_WITHOUT_RIGHTS if unprivileged else ())]
+        python, command = (
+            subprocess.run(
+                [*prefix, *wbpf, "run", *words, str(path)],
+                capture_output=True, text=True, check=False, env=environment, timeout=60,
+            )
+            for wbpf in ([sys.executable, "-m", "wbpf.cli"], [str(COMMAND)])
+        )  # fmt: skip
+        assert (command.returncode, command.stdout, command.stderr) == (
+            python.returncode,
+            python.stdout,
+            python.stderr,
         )
+        return command
 
     return run
