@@ -255,6 +255,8 @@ int wbpf_wait_set_fd(const wbpf_wait_set *set);
 typedef struct wbpf_user_ring wbpf_user_ring;
 
 int wbpf_user_ring_open(int map_fd, wbpf_user_ring **out);
+/* The same pages in a file, from `at` on; `size` is that of the data. */
+int wbpf_user_ring_open_file(int fd, uint64_t at, uint64_t size, wbpf_user_ring **out);
 void wbpf_user_ring_close(wbpf_user_ring *ring);
 /* -ENOSPC: the program has not taken enough yet; -E2BIG: it never fits. */
 int wbpf_user_ring_submit(wbpf_user_ring *ring, const void *data, uint32_t bytes);

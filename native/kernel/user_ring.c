@@ -17,6 +17,20 @@ struct wbpf_user_ring {
     uint64_t size;
 };
 
+static int made(void *consumer, void *producer, uint64_t size, wbpf_user_ring **out)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    wbpf_user_ring *ring = malloc(sizeof *ring);
+    if (!ring) {
+        munmap(consumer, page);
+        munmap(producer, page + 2 * size);
+        return -ENOMEM;
+    }
+    *ring = (wbpf_user_ring){consumer, producer, (uint8_t *)producer + page, size};
+    *out = ring;
+    return 0;
+}
+
 int wbpf_user_ring_open(int map_fd, wbpf_user_ring **out)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -34,15 +48,27 @@ int wbpf_user_ring_open(int map_fd, wbpf_user_ring **out)
         munmap(consumer, page);
         return error;
     }
-    wbpf_user_ring *ring = malloc(sizeof *ring);
-    if (!ring) {
+    return made(consumer, producer, map.entries, out);
+}
+
+int wbpf_user_ring_open_file(int fd, uint64_t at, uint64_t size, wbpf_user_ring **out)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *consumer = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, (off_t)at);
+    if (consumer == MAP_FAILED)
+        return -errno;
+    /* The data comes twice, the second time where there was nothing. */
+    uint8_t *producer =
+        mmap(NULL, page + 2 * size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(at + page));
+    if (producer == MAP_FAILED || mmap(producer + page + size, size, PROT_READ | PROT_WRITE,
+                                       MAP_SHARED | MAP_FIXED, fd, (off_t)(at + 2 * page)) == MAP_FAILED) {
+        int error = -errno;
         munmap(consumer, page);
-        munmap(producer, page + 2ull * map.entries);
-        return -ENOMEM;
+        if (producer != MAP_FAILED)
+            munmap(producer, page + 2 * size);
+        return error;
     }
-    *ring = (wbpf_user_ring){consumer, producer, (uint8_t *)producer + page, map.entries};
-    *out = ring;
-    return 0;
+    return made(consumer, producer, size, out);
 }
 
 void wbpf_user_ring_close(wbpf_user_ring *ring)

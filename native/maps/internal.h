@@ -37,6 +37,7 @@ struct map_header {
     uint32_t waiting;
     uint32_t is_read; /* of perf event arrays: somebody reads it */
     uint64_t lost;
+    uint32_t reader; /* of a ring that programs read: the thread */
 };
 
 _Static_assert(sizeof(struct map_header) <= 4096, "it has a page");
@@ -88,7 +89,7 @@ struct map_kind {
 
 extern const struct map_kind map_array, map_prog_array, map_percpu_array, map_array_of_maps, map_hash,
     map_percpu_hash, map_lru_hash, map_percpu_lru_hash, map_hash_of_maps, map_lpm_trie, map_queue, map_stack,
-    map_bloom, map_ring, map_perf, map_targets, map_devices_hash;
+    map_bloom, map_ring, map_perf, map_targets, map_devices_hash, map_stacks, map_user_ring;
 
 /* -EBUSY: this thread was interrupted while it holds a lock, or the holder does not go on. */
 int map_lock(wbpf_user_map *map);

@@ -87,6 +87,12 @@ int wbpf_user_map_push(wbpf_user_map *map, const void *value, uint64_t flags);
 int wbpf_user_map_pop(wbpf_user_map *map, void *value);
 int wbpf_user_map_peek(wbpf_user_map *map, void *value);
 
+/* ---- stack traces ---- */
+
+/* The id of a stack, innermost frame first; flags: BPF_F_FAST_STACK_CMP, BPF_F_REUSE_STACKID. */
+int64_t wbpf_user_map_put_stack(wbpf_user_map *map, const uint64_t *addresses, uint32_t frames,
+                                uint64_t flags);
+
 /* ---- ring buffers: the kernel's pages, one behind the other from here in the file ---- */
 
 enum { WBPF_SHARED_RING_OFFSET = 4096 };
@@ -114,6 +120,12 @@ void wbpf_shared_ring_wake(wbpf_user_map *map);
  * with each wake-up; `seen` is what it was before. */
 uint32_t *wbpf_shared_ring_arm(wbpf_user_map *map, uint32_t *seen);
 void wbpf_shared_ring_disarm(wbpf_user_map *map);
+
+/* ---- ring buffers that programs read, of the same pages ---- */
+
+/* Calls `visit` for each record until it returns something; how many it was called for. */
+typedef uint64_t (*wbpf_user_ring_visit)(void *context, const void *data, uint32_t bytes);
+int64_t wbpf_user_ring_drain(wbpf_user_map *map, wbpf_user_ring_visit visit, void *context);
 
 #ifdef __cplusplus
 }

@@ -38,9 +38,9 @@ static int validate_perf(const wbpf_user_map_spec *spec)
 
 size_t map_ring_bytes(const wbpf_user_map_spec *spec)
 {
-    return spec->kind == BPF_MAP_TYPE_RINGBUF            ? spec->entries
-           : spec->kind == BPF_MAP_TYPE_PERF_EVENT_ARRAY ? spec->extra
-                                                         : 0;
+    return spec->kind == BPF_MAP_TYPE_RINGBUF || spec->kind == BPF_MAP_TYPE_USER_RINGBUF ? spec->entries
+           : spec->kind == BPF_MAP_TYPE_PERF_EVENT_ARRAY                                 ? spec->extra
+                                                                                         : 0;
 }
 
 static size_t lay_out(wbpf_user_map *map)

@@ -121,6 +121,13 @@ class UserRing : public Owned<wbpf_user_ring, wbpf_user_ring_close>
         return made<UserRing>(error, ring);
     }
 
+    static nb::tuple open_file(int fd, uint64_t at, uint64_t size)
+    {
+        wbpf_user_ring *ring = nullptr;
+        int error = wbpf_user_ring_open_file(fd, at, size, &ring);
+        return made<UserRing>(error, ring);
+    }
+
     int submit(nb::bytes record)
     {
         return wbpf_user_ring_submit(use("ring"), record.c_str(), static_cast<uint32_t>(record.size()));
@@ -156,6 +163,8 @@ void bind_bpf_rings(nb::module_ &m)
                          "A ring that programs read; wbpf.bpf.ringbuf.UserRing is its Python face.")
         .def_static("open", &UserRing::open, "fd"_a,
                     nb::sig("def open(fd: int) -> tuple[UserRing | None, int]"))
+        .def_static("open_file", &UserRing::open_file, "fd"_a, "at"_a, "size"_a,
+                    nb::sig("def open_file(fd: int, at: int, size: int) -> tuple[UserRing | None, int]"))
         .def("close", &UserRing::close)
         .def("submit", &UserRing::submit, "record"_a);
 }

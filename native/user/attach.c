@@ -115,7 +115,8 @@ static int load_program(struct client *client, const unsigned char *memory, uint
                            .values = values,
                            .entries = entries,
                            .map_count = head.map_count,
-                           .checked = head.checked};
+                           .checked = head.checked,
+                           .kind = head.kind};
     int error = wbpf_user_program_create(&spec, &client->program);
     return error ? refuse(reply, error, "its code can't be mapped") : 0;
 }

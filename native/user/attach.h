@@ -60,7 +60,8 @@ struct wbpf_attach_request {
 struct wbpf_attach_program {
     uint64_t magic, code_bytes, entry;
     uint32_t helper_count, map_count;
-    uint32_t checked, reserved; /* checked: parts of it are not proved */
+    uint32_t checked; /* parts of it are not proved */
+    uint32_t kind;    /* of its context */
 };
 
 struct wbpf_attach_reply {

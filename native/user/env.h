@@ -57,6 +57,7 @@ struct wbpf_env {
     /* The host's own. */
     uint32_t cpu_at_start; /* where the C library does not keep it up to date */
     uint64_t cookie;
+    const uint64_t *registers; /* of the thread, as struct pt_regs; NULL: not known */
     const wbpf_region *regions;
     uint32_t region_count;
     uint32_t tail_calls;

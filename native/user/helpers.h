@@ -13,6 +13,8 @@ extern "C" {
 wbpf_helper wbpf_user_helper(int32_t number);
 /* The part of them that works on maps and memory: map_helpers.c. */
 wbpf_helper wbpf_user_map_helper(int32_t number);
+/* Of stacks: stack_helpers.c. */
+wbpf_helper wbpf_user_stack_helper(int32_t number);
 /* bpf_tail_call: the entry of the program to go on with, or a negative errno. */
 uint64_t wbpf_user_tail_call(struct wbpf_env *env, uint64_t context, uint64_t map, uint64_t index,
                              uint64_t r4, uint64_t r5);

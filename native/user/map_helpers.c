@@ -144,6 +144,60 @@ HELPER(loop)
     return i;
 }
 
+/* ---- records that are written for programs; a dynptr is known to what is called with it alone ---- */
+
+struct dynptr {
+    uint8_t *data;
+    uint64_t bytes;
+};
+
+static uint64_t visit_record(void *context, const void *data, uint32_t bytes)
+{
+    const struct visit *visit = context;
+    struct dynptr dynptr = {MEMORY(ADDRESS(data)), bytes};
+    return visit->function(visit->env, ADDRESS(&dynptr), visit->context, 0, 0, 0);
+}
+
+HELPER(user_ringbuf_drain)
+{
+    struct visit visit = {env, function_at(r2), r1, r3};
+    if (r4 & ~(uint64_t)(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP))
+        return ANSWER(-EINVAL);
+    return ANSWER(wbpf_user_ring_drain(MAP(r1), visit_record, &visit));
+}
+
+static void *part(const struct dynptr *dynptr, uint64_t offset, uint64_t bytes)
+{
+    return bytes > dynptr->bytes || offset > dynptr->bytes - bytes ? NULL : dynptr->data + offset;
+}
+
+HELPER(dynptr_read)
+{
+    const void *from = part(MEMORY(r3), (uint32_t)r4, (uint32_t)r2);
+    if (r5)
+        return ANSWER(-EINVAL);
+    if (!from)
+        return ANSWER(-E2BIG);
+    memmove(MEMORY(r1), from, (uint32_t)r2);
+    return 0;
+}
+
+HELPER(dynptr_write)
+{
+    void *to = part(MEMORY(r1), (uint32_t)r2, (uint32_t)r4);
+    if (r5)
+        return ANSWER(-EINVAL);
+    if (!to)
+        return ANSWER(-E2BIG);
+    memmove(to, MEMORY(r3), (uint32_t)r4);
+    return 0;
+}
+
+HELPER(dynptr_data)
+{
+    return ADDRESS(part(MEMORY(r1), (uint32_t)r2, (uint32_t)r3));
+}
+
 /* ---- memory that may not be there ---- */
 
 static int read_memory(void *to, uint64_t from, size_t bytes)
@@ -262,6 +316,10 @@ static const struct {
     {164, for_each_map_elem},
     {181, loop},
     {195, map_lookup_percpu_elem},
+    {201, dynptr_read},
+    {202, dynptr_write},
+    {203, dynptr_data},
+    {209, user_ringbuf_drain},
 };
 
 wbpf_helper wbpf_user_map_helper(int32_t number)
@@ -269,5 +327,6 @@ wbpf_helper wbpf_user_map_helper(int32_t number)
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].number == number)
             return table[i].function;
-    return wbpf_user_packet_helper(number);
+    wbpf_helper function = wbpf_user_stack_helper(number);
+    return function ? function : wbpf_user_packet_helper(number);
 }

@@ -3,6 +3,7 @@
 #include "maps/maps.h"
 #include "user/helpers.h"
 #include <errno.h>
+#include <linux/bpf.h>
 #include <linux/rseq.h>
 #include <pthread.h>
 #include <sched.h>
@@ -249,6 +250,7 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->cookie = run->cookie;
     env->regions = run->regions;
     env->region_count = run->region_count;
+    env->registers = program->kind == BPF_PROG_TYPE_KPROBE ? run->context : NULL;
     env->tail_calls = 0;
     env->kind = program->kind;
     env->stopped = WBPF_STOP_NONE;

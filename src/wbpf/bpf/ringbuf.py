@@ -198,7 +198,10 @@ class UserRing:
         self.name = map.name
         self._map = map
         what = f"ring {map.name!r} can't be written"
-        self._native = _made(what, _native.UserRing.open(map.fileno()))
+        self._native = _made(what, self._open(map))
+
+    def _open(self, map: Map) -> tuple[_native.UserRing | None, int]:
+        return _native.UserRing.open(map.fileno())
 
     def submit(self, record: bytes) -> bool:
         """Write a record; False: the programs have not taken enough yet.

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 from wbpf import _native
 from wbpf.bpf.kinds import MapType, name_of
 from wbpf.bpf.maps import Map
-from wbpf.bpf.ringbuf import Batch, Ring
+from wbpf.bpf.ringbuf import Batch, Ring, UserRing
 from wbpf.bpf.user.verifier import MapModel
 from wbpf.errors import BpfError
 
@@ -199,6 +199,10 @@ class UserMap(Map):
         """Read its records."""
         return SharedRing(self)
 
+    def user_ring(self) -> UserRing:
+        """Write records for programs."""
+        return SharedUserRing(self)
+
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Maps in user space are files: `make` one where it shall be."""
         raise BpfError(f"map {self.name!r} can't be pinned", "it is not the kernel's", "make(path) keeps it")
@@ -243,6 +247,15 @@ class UserMap(Map):
             if error := self._erase(keys[i * self.key_bytes : (i + 1) * self.key_bytes]):
                 return error, i
         return 0, count
+
+
+class SharedUserRing(UserRing):
+    """A user ring buffer in shared memory. Raises BpfError: the map is of another kind."""
+
+    def _open(self, map: Map) -> tuple[_native.UserRing | None, int]:
+        if map.kind != MapType.USER_RINGBUF:
+            return None, -errno.EINVAL
+        return _native.UserRing.open_file(map.fileno(), _RING_AT, map.entries)
 
 
 class SharedRing(Ring):

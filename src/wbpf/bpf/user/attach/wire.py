@@ -208,7 +208,7 @@ def _sealed(program: UserObjectProgram) -> int:
         len(loaded.helpers),
         len(program.maps),
         not loaded.proof.complete,
-        0,
+        loaded.context.kind,
     )
     content += b"".join(number.to_bytes(4, "little", signed=True) for number in loaded.helpers) + loaded.code
     fd = os.memfd_create("wbpf-program", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

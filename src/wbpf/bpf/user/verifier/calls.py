@@ -15,7 +15,7 @@ from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 if TYPE_CHECKING:
     from wbpf.bpf.user.verifier.verifier import _Verifier as Verifier
 
-_LOOKUP, _TAIL_CALL, _FOR_EACH = 1, 12, 164
+_LOOKUP, _TAIL_CALL, _FOR_EACH, _DRAIN = 1, 12, 164, 209
 _LOCK, _UNLOCK = 93, 94
 _PERCPU_ARRAY = 6
 _PROG_ARRAY, _PERF, _STACKS, _OF_MAPS, _QUEUES, _RINGBUF = {3}, {4}, {7}, {12, 13}, {22, 23, 30}, {27}
@@ -33,6 +33,7 @@ _KINDS = {
     130: _RINGBUF,
     131: _RINGBUF,
     134: _RINGBUF,
+    209: {31},
 }
 _WITHOUT_KEYS = _PROG_ARRAY | _PERF | _QUEUES | _RINGBUF | _TARGETS | {31}
 _FAMILIES = {"xdp": "XDP programs", "socket": "socket filters", "tc": "TC programs"}
@@ -129,6 +130,9 @@ class _Call:
                 ):
                     raise wrong
                 self.record = value.token
+            case Arg.DYNPTR:
+                if not isinstance(value, Pointer) or value.kind is not Kind.DYNPTR:
+                    raise wrong
             case Arg.LOCK:
                 self._lock(value, wrong)
             case Arg.FUNCTION:
@@ -241,6 +245,8 @@ class _Call:
                 self.verifier.refuse(at, "it reserves again before the last record is submitted or discarded")
             state.tokens |= {number}
             return Pointer(Kind.MEMORY, number, known(0), self.constant, nullable=number, token=number)
+        if self.signature.returns is Returns.MEMORY_OR_NULL:
+            return Pointer(Kind.MEMORY, number, known(0), self.constant, nullable=number)
         model = self.model
         if model.kind in _OF_MAPS:
             return Pointer(Kind.MAP, model.inner, known(0), nullable=number)
@@ -278,6 +284,8 @@ class _Call:
             key = Pointer(Kind.MEMORY, self.insn.at + 1, known(0), self.model.key_bytes, writable=False)
             value = Pointer(Kind.VALUE, self.slot, known(0), self.model.value_bytes)
             frame.registers[1:5] = [state.get(1), key, value, context]
+        elif self.insn.imm == _DRAIN:
+            frame.registers[1:3] = [Pointer(Kind.DYNPTR, self.insn.at + 1, known(0)), context]
         else:
             frame.registers[1:3] = [of_bits(32), context]
         inside.frames.append(frame)

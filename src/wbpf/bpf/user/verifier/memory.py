@@ -12,6 +12,7 @@ from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 LOCK_BYTES = 4
 FAR = 1 << 30  # farther no address is moved
 META = -2  # `Pointer.of` of addresses of what goes before the packet
+_NO_MEMORY = (Kind.MAP, Kind.FUNCTION, Kind.PACKET_END, Kind.DYNPTR)
 _ADDRESSES = {
     Field.PACKET: (Kind.PACKET, 0),
     Field.PACKET_END: (Kind.PACKET_END, 0),
@@ -46,7 +47,7 @@ class Surroundings:
             return "it uses what was never set as an address"
         if base.nullable:
             return f"its address is {base}: compare it with 0 before"
-        if base.kind in (Kind.MAP, Kind.FUNCTION, Kind.PACKET_END):
+        if base.kind in _NO_MEMORY:
             return f"{base.kind.value} is not memory"
         if write and not base.writable:
             return f"{base.kind.value} can't be written"
@@ -139,7 +140,7 @@ class Surroundings:
 
 def moved(pointer: Pointer, by: Range) -> Value:
     """An address to which something was added."""
-    if pointer.nullable or pointer.kind in (Kind.MAP, Kind.FUNCTION, Kind.PACKET_END):
+    if pointer.nullable or pointer.kind in _NO_MEMORY:
         return UNKNOWN
     there = pointer.moved(by)
     if there.offset.slow < -FAR or there.offset.shigh > FAR:

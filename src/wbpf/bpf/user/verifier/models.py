@@ -88,6 +88,7 @@ class Arg(Enum):
     FUNCTION = "a function"
     TEXT = "a constant text"
     LOCK = "the lock in a value"
+    DYNPTR = "a dynptr"
 
 
 class Returns(Enum):
@@ -96,6 +97,7 @@ class Returns(Enum):
     NUMBER = "a number"
     VALUE_OR_NULL = "a value or 0"
     RECORD_OR_NULL = "a record or 0"
+    MEMORY_OR_NULL = "memory or 0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,4 +86,8 @@ SIGNATURES: Mapping[int, Signature] = {
     188: _packets("xdp_get_buff_len", (_A.CONTEXT,), _XDP),
     189: _packets("xdp_load_bytes", _BYTES_OUT, _XDP),
     190: _packets("xdp_store_bytes", (_A.CONTEXT, _A.NUMBER, _A.MEMORY_IN, _A.SIZE), _XDP),
+    201: Signature("dynptr_read", (_A.MEMORY_OUT, _A.SIZE_OR_0, _A.DYNPTR, _A.NUMBER, _A.NUMBER)),
+    202: Signature("dynptr_write", (_A.DYNPTR, _A.NUMBER, _A.MEMORY_IN, _A.SIZE_OR_0, _A.NUMBER)),
+    203: Signature("dynptr_data", (_A.DYNPTR, _A.NUMBER, _A.CONSTANT), Returns.MEMORY_OR_NULL),
+    209: Signature("user_ringbuf_drain", (_A.MAP, _A.FUNCTION, _A.ANY, _A.NUMBER)),
 }

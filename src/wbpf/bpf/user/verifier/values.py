@@ -21,6 +21,7 @@ class Kind(Enum):
     PACKET_END = "the packet's end"
     PACKET_META = "what goes before the packet"
     FUNCTION = "a function"
+    DYNPTR = "a dynptr"
 
 
 @dataclass(frozen=True, slots=True)
