@@ -19,7 +19,7 @@
 /* A function that is hooked or was. It and its thunk stay: a thread may be in the thunk at any time. */
 struct hook {
     struct wbpf_thunk_place place;
-    struct wbpf_link_node *entries, *returns;
+    struct wbpf_link_node *entries, *calling, *returns; /* calling: entries whose programs call helpers */
     struct hook *next;
     uint8_t *thunk;
     uint8_t original[32], jump[16];
@@ -95,11 +95,14 @@ static void expect_return(struct wbpf_registers *registers, struct hook *hook)
     *slot = address;
 }
 
-void wbpf_function_entered(struct wbpf_registers *registers, struct wbpf_thunk_place *place)
+void wbpf_function_entered(struct wbpf_registers *registers, struct wbpf_thunk_place *place, uint64_t kept)
 {
     struct hook *hook = (struct hook *)place;
     if (__atomic_load_n(&hook->entries, __ATOMIC_RELAXED))
         wbpf_links_run(&hook->entries, registers, WBPF_REGISTERS_BYTES);
+    /* Else this call began before such a program was attached. */
+    if (kept & WBPF_THUNK_CALLS && __atomic_load_n(&hook->calling, __ATOMIC_RELAXED))
+        wbpf_links_run(&hook->calling, registers, WBPF_REGISTERS_BYTES);
     if (!__atomic_load_n(&hook->returns, __ATOMIC_RELAXED))
         return;
     if (wbpf_links_running())
@@ -233,6 +236,15 @@ static int make_pending(void)
     return 0;
 }
 
+static struct wbpf_link_node **list_of(wbpf_function_link *link)
+{
+    struct hook *hook = link->hook;
+    if (link->at_return)
+        return &hook->returns;
+    return wbpf_links_are_plain() && wbpf_user_program_is_plain(link->link.program) ? &hook->entries
+                                                                                    : &hook->calling;
+}
+
 /* Where no thread is at the function. */
 static int patch_now(const struct hook *hook)
 {
@@ -262,7 +274,9 @@ int wbpf_function_link_create(const struct wbpf_attach_request *request, const w
         error = find_hook(request, &link->hook, reply);
     if (!error) {
         struct hook *hook = link->hook;
-        wbpf_links_add(link->at_return ? &hook->returns : &hook->entries, &link->node, &link->link);
+        if (list_of(link) != &hook->entries)
+            __atomic_fetch_or(&hook->place.kept, WBPF_THUNK_CALLS, __ATOMIC_RELEASE);
+        wbpf_links_add(list_of(link), &link->node, &link->link);
         if (request->flags & WBPF_ATTACH_HELD) {
             error = patch_now(hook);
         } else {
@@ -288,8 +302,10 @@ void wbpf_function_link_destroy(wbpf_function_link *link, uint64_t *stopped)
 {
     struct hook *hook = link->hook;
     pthread_mutex_lock(&mutex);
-    wbpf_links_remove(link->at_return ? &hook->returns : &hook->entries, &link->link);
-    if (!hook->entries && !hook->returns && is_patched(hook))
+    wbpf_links_remove(list_of(link), &link->link);
+    if (!hook->calling && !hook->returns)
+        __atomic_fetch_and(&hook->place.kept, ~(uint64_t)WBPF_THUNK_CALLS, __ATOMIC_RELEASE);
+    if (!hook->entries && !hook->calling && !hook->returns && is_patched(hook))
         wbpf_thunk_restore((uint8_t *)(uintptr_t)hook->place.where, hook->original, hook->jump_bytes);
     pthread_mutex_unlock(&mutex);
     wbpf_links_wait();
@@ -302,7 +318,7 @@ void wbpf_functions_forget(void)
 {
     pthread_mutex_init(&mutex, NULL);
     for (struct hook *hook = hooks; hook; hook = hook->next) {
-        hook->entries = hook->returns = NULL;
+        hook->entries = hook->calling = hook->returns = NULL;
         if (is_patched(hook))
             wbpf_thunk_restore((uint8_t *)(uintptr_t)hook->place.where, hook->original, hook->jump_bytes);
     }

@@ -98,6 +98,12 @@ bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t by
     return true;
 }
 
+bool wbpf_links_are_plain(void)
+{
+    pthread_once(&once, begin);
+    return leaving < 32; /* else pthread_setspecific() may call malloc() */
+}
+
 bool wbpf_links_running(void)
 {
     return inside != 0;

@@ -33,6 +33,9 @@ void wbpf_links_remove(struct wbpf_link_node **list, const struct wbpf_link *lin
 /* Run what is attached. False: a program runs in this thread already, so this place is not passed on, but
  * counted. */
 bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t bytes);
+/* Whether running programs that call no helpers calls nothing of the C library that may use wide vector
+ * registers. */
+bool wbpf_links_are_plain(void);
 /* Whether a program runs in this thread. */
 bool wbpf_links_running(void);
 /* When it returns, no thread is in what was taken out of a list before. */

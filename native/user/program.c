@@ -31,6 +31,7 @@ struct wbpf_user_program {
     wbpf_helper *helpers;
     uint64_t *maps, *values, *entries;
     bool checked;
+    bool plain;
     bool leaves; /* it calls others by bpf_tail_call, which may be checked */
     uint32_t id, kind;
 };
@@ -74,6 +75,7 @@ int wbpf_user_program_create(const wbpf_user_spec *spec, wbpf_user_program **out
         return -ENOMEM;
     program->bytes = spec->bytes;
     program->checked = spec->checked;
+    program->plain = !spec->checked && !spec->helper_count;
     program->kind = spec->kind;
     program->helpers = copy(spec->helpers, spec->helper_count, sizeof *spec->helpers);
     program->maps = copy(spec->maps, spec->map_count, sizeof *spec->maps);
@@ -108,6 +110,11 @@ int wbpf_user_program_create(const wbpf_user_spec *spec, wbpf_user_program **out
     }
     *out = program;
     return 0;
+}
+
+bool wbpf_user_program_is_plain(const wbpf_user_program *program)
+{
+    return program->plain;
 }
 
 uint32_t wbpf_user_program_id(const wbpf_user_program *program)

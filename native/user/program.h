@@ -38,6 +38,8 @@ int wbpf_user_program_create(const wbpf_user_spec *spec, wbpf_user_program **out
 void wbpf_user_program_destroy(wbpf_user_program *program);
 /* What program arrays know it by. */
 uint32_t wbpf_user_program_id(const wbpf_user_program *program);
+/* Whether it is wholly proved and calls no helpers. */
+bool wbpf_user_program_is_plain(const wbpf_user_program *program);
 /* 0, or -EFAULT if it was stopped: then the members `stopped…` say why. */
 int wbpf_user_program_run(const wbpf_user_program *program, wbpf_user_run *run);
 /* The same `count` times, for measuring; nanoseconds for all in *total_ns. */

@@ -17,15 +17,18 @@ struct wbpf_registers;
 /* The thunk knows its layout. */
 struct wbpf_thunk_place {
     uint64_t where;
-    uint64_t kept; /* which vector registers, as the machine says it: WBPF_THUNK_ARGUMENTS or _ALL */
+    uint64_t kept; /* which vector registers: WBPF_THUNK_ARGUMENTS or _ALL, with _CALLS or without */
 };
 
 /* For XSAVE: those that arguments and results may be in (SSE, AVX, the upper halves of AVX-512), and all. */
 #define WBPF_THUNK_ARGUMENTS 0x46
 #define WBPF_THUNK_ALL       0xe6
+/* What runs calls helpers, which may clear the upper parts of those that are wider than SSE's: nothing else
+ * that runs there touches them. */
+#define WBPF_THUNK_CALLS (1u << 31)
 
 /* Called by the thunks. */
-void wbpf_function_entered(struct wbpf_registers *registers, struct wbpf_thunk_place *place);
+void wbpf_function_entered(struct wbpf_registers *registers, struct wbpf_thunk_place *place, uint64_t kept);
 void wbpf_function_returned(struct wbpf_registers *registers, uint64_t *slot);
 
 /* Write a thunk for `place` into memory at `to`, which is to be run at the same address. -EDOM: something is
