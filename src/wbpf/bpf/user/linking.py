@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from struct import Struct as Layout
 
-from wbpf.bpf.btf import Btf, Relocation, Resolver
+from wbpf.bpf.btf import Relocation
 from wbpf.bpf.btf.ext import LineInfo
 from wbpf.bpf.object_file import ObjectFile, ProgramDefinition, Symbol
 from wbpf.bpf.user.isa import POISON, Wide
+from wbpf.bpf.user.types import Sources
 from wbpf.errors import BpfError
 
 _INSN = Layout("<BBhi")
@@ -21,12 +22,12 @@ class Linker:
 
     Args:
         slots: of the maps, by name; sections of variables are maps.
-        types: what CO-RE relocations are resolved against; None if there are none.
+        types: what CO-RE relocations are resolved against.
     """
 
-    def __init__(self, file: ObjectFile, name: str, slots: Mapping[str, int], types: Btf | None) -> None:
+    def __init__(self, file: ObjectFile, name: str, slots: Mapping[str, int], types: Sources) -> None:
         self._file, self._name, self._slots = file, name, slots
-        self._resolver = None if types is None else Resolver(types)
+        self._types = types
 
     def link(self, program: ProgramDefinition) -> bytes:
         """All instructions of a program.
@@ -89,8 +90,8 @@ class Linker:
         return BpfError(f"object {self._name!r} can't be linked", f"it refers to {symbol.name!r}: {why}")
 
     def _resolve(self, code: bytearray, at: int, relocation: Relocation) -> None:
-        assert self._file.btf is not None and self._resolver is not None
-        value = self._resolver.resolve(self._file.btf, relocation).value
+        assert self._file.btf is not None
+        value = self._types.resolve(self._file.btf, relocation).value
         opcode, registers, off, imm = _INSN.unpack_from(code, at)
         if value is None:
             _INSN.pack_into(code, at, _CALL, 0, 0, POISON)

@@ -22,6 +22,7 @@ from wbpf.bpf.user.kconfig import kconfig_bytes
 from wbpf.bpf.user.linking import Linker
 from wbpf.bpf.user.maps import NO_LOCK, UserMap
 from wbpf.bpf.user.program import LoadedMap, ProgramSpec, UserProgram, load_programs
+from wbpf.bpf.user.types import Sources
 from wbpf.bpf.user.verifier import MapModel
 from wbpf.bpf.variables import Variables
 from wbpf.errors import BpfError
@@ -126,7 +127,7 @@ class UserObject:
     Args:
         elf: the file's content.
         name: for messages.
-        types: what CO-RE relocations are resolved against; None for the kernel's.
+        types: what CO-RE relocations are resolved against; None for those of `traced`, then the kernel's.
         checks: check what can't be proved to be safe while programs run; else they are refused.
         traced: the process whose sites, functions and system calls programs are attached to.
 
@@ -185,9 +186,7 @@ class UserObject:
         self._sections.fill()
         if self.file.kconfig and self.file.btf is not None:
             self.maps[_KCONFIG].native.set_row(0, kconfig_bytes(self.file.kconfig, self.file.btf))
-        types = self._types
-        if types is None and self.file.core:
-            types = Btf.of_kernel()
+        types = Sources(self._types, self.traced.pid if self.traced is not None else None)
         linker = Linker(self.file, self.name, {name: n for n, name in enumerate(self.maps)}, types)
         loaded_maps = self._loaded_maps()
         specs: dict[str, ProgramSpec] = {}

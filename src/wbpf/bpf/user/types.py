@@ -1,0 +1,104 @@
+"""Where CO-RE relocations of programs in user space find types: an application's, then the kernel's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from wbpf.bpf.btf import Btf, Relocation, Resolver
+from wbpf.bpf.btf.compatible import essential
+from wbpf.bpf.btf.core import Resolved
+from wbpf.bpf.elf import read_elf
+from wbpf.errors import BpfError, FormatError, WbpfError
+
+#: What programs get as their contexts, laid out as the kernel does.
+_CONTEXTS = {
+    *("pt_regs", "user_pt_regs", "bpf_perf_event_data", "xdp_md", "__sk_buff"),
+    *("trace_entry", "trace_event_raw_sys_enter", "trace_event_raw_sys_exit", "wbpf_probe_context"),
+}
+
+
+class Sources:
+    """Types by their names.
+
+    Args:
+        given: that are used instead of all others.
+        pid: of the process whose types come before the kernel's.
+    """
+
+    def __init__(self, given: Btf | None, pid: int | None) -> None:
+        self._given = None if given is None else Resolver(given)
+        self._pid = pid
+        self._files: list[Resolver] = []
+
+    def resolve(self, local: Btf, relocation: Relocation) -> Resolved:
+        """What a relocation becomes. Raises: as `Resolver.resolve`; BpfError: there are no types at all."""
+        root = local[relocation.type]
+        if self._given is not None and (self._pid is None or any(self._given.candidates(root))):
+            return self._given.resolve(local, relocation)
+        if essential(root.name) not in _CONTEXTS:
+            for one in self._applications():
+                if any(one.candidates(root)):
+                    return one.resolve(local, relocation)
+        return self._kernel.resolve(local, relocation)
+
+    @cached_property
+    def _kernel(self) -> Resolver:
+        return Resolver(Btf.of_kernel())
+
+    def _applications(self) -> Iterator[Resolver]:
+        yield from self._files
+        for read in self._unread:
+            btf = read()
+            if btf is not None:
+                self._files.append(Resolver(btf))
+                yield self._files[-1]
+
+    @cached_property
+    def _unread(self) -> Iterator[Callable[[], Btf | None]]:
+        """Its program file first, then its libraries, each read when what is before it has not sufficed."""
+        if self._pid is None or self._given is not None:
+            return iter(())
+        from wbpf.bpf.user.attach.binary import mappings
+
+        what = f"the types of process {self._pid} can't be read"
+        paths = dict.fromkeys(one.path for one in mappings(self._pid, what))
+        try:
+            program = str(Path(f"/proc/{self._pid}/exe").readlink())
+        except OSError:
+            program = ""
+        files = sorted(paths, key=lambda path: path != program)
+        real = [Path(f"/proc/{self._pid}/root{path}") for path in files]
+        return iter([lambda path=path: application_types(path) for path in real])
+
+
+def application_types(path: Path) -> Btf | None:
+    """The types of a program file or library: its .BTF, or made of its DWARF. None: it has neither.
+
+    Raises:
+        BpfError: it has DWARF, and pyelftools is not installed.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return _read(path, status.st_dev, status.st_ino, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, device: int, inode: int, changed_ns: int) -> Btf | None:
+    try:
+        sections = {section.name: section for section in read_elf(path.read_bytes(), machine=None)}
+    except (OSError, FormatError):
+        return None
+    if ".BTF" in sections:
+        return Btf.parse(sections[".BTF"].content)
+    if not {".debug_info", ".zdebug_info"} & sections.keys():
+        return None
+    from wbpf.bpf.btf.dwarf import from_dwarf
+
+    try:
+        return Btf.parse(from_dwarf(path))
+    except WbpfError as error:
+        raise BpfError(f"the types of {path} can't be read", str(error)) from error
