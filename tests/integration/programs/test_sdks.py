@@ -32,7 +32,7 @@ CASES = {
     "records": 3,  # in the ring
     "parameter": 1_500_000,  # 1.5 ms in ns
     "unload_is_refused": 1,  # a constant can't be set after loading
-    "in_place": 23,  # records where the kernel wrote them: of a ring with room for three, given back each time
+    "in_place": 23,  # records where the kernel wrote them, in a ring with room for three
     "in_place_numbers": 2 * sum(range(23)),  # the first and last words of them, each its number
     "in_place_left": 0,  # there are no more, and what was given up is passed over
 }
