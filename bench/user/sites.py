@@ -13,7 +13,7 @@ from wbpf.bpf.user.attach import attach_site
 from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
 
-_SOURCE = Path(__file__).with_name("sites.bpf.c")
+SOURCE = Path(__file__).with_name("sites.bpf.c")
 _CALLS = 200_000
 _NOTE = "per call, less the empty loop; one thread"
 
@@ -25,7 +25,7 @@ def site_rows(rounds: int) -> list[Row]:
         BenchError: the program did not see each call once.
     """
     target = build_programs() / "sites"
-    histogram = UserObject.open(compile_bpf(_SOURCE, BUILD / "sites.bpf.o"))
+    histogram = UserObject.open(compile_bpf(SOURCE, BUILD / "sites.bpf.o"))
     histogram.load()
     program = histogram.programs["site"]
     off, attached = [], []

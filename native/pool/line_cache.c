@@ -5,6 +5,8 @@
  * In a coherent pool there is no mirror: a store is in the pool at once, and nothing is ever flushed or
  * invalidated. */
 #include "pool/internal.h"
+#define WBPF_PROBES_INTERNAL
+#include "wbpf/probe.h"
 
 static void copy_lines(uint8_t *to, const uint8_t *from, uint32_t first, uint32_t count)
 {
@@ -58,6 +60,7 @@ uint32_t line_cache_write_back(wbpf_pool_host *host, uint32_t first, uint32_t co
         written += run;
         at += run ? run : run_with(host->lines, at, end, LINE_DIRTY, 0);
     }
+    WBPF_PROBE(wbpf_pool, flush, host->record->host_id, (uint64_t)first * LINE_BYTES, count, written);
     return written;
 }
 
@@ -69,6 +72,7 @@ uint32_t line_cache_invalidate(wbpf_pool_host *host, uint32_t first, uint32_t co
             host->lines[i].flags = 0;
             dropped++;
         }
+    WBPF_PROBE(wbpf_pool, invalidate, host->record->host_id, (uint64_t)first * LINE_BYTES, count, dropped);
     return dropped;
 }
 
@@ -122,7 +126,7 @@ static void hit_line(const wbpf_pool_host *host, uint32_t line, struct line_coun
     counts->differing += memcmp(host->mirror + offset, host->pool->data + offset, LINE_BYTES) != 0;
 }
 
-void line_cache_fill(wbpf_pool_host *host, uint32_t first, uint32_t count, struct line_counts *counts)
+static void fill(wbpf_pool_host *host, uint32_t first, uint32_t count, struct line_counts *counts)
 {
     *counts = (struct line_counts){0};
     uint32_t end = first + count;
@@ -141,6 +145,13 @@ void line_cache_fill(wbpf_pool_host *host, uint32_t first, uint32_t count, struc
             hit_line(host, at++, counts);
         }
     }
+}
+
+void line_cache_fill(wbpf_pool_host *host, uint32_t first, uint32_t count, struct line_counts *counts)
+{
+    fill(host, first, count, counts);
+    WBPF_PROBE(wbpf_pool, fetch, host->record->host_id, (uint64_t)first * LINE_BYTES, count, counts->filled,
+               counts->hit, counts->stale);
 }
 
 void line_cache_reread(wbpf_pool_host *host, uint32_t first, uint32_t count, struct line_counts *counts)

@@ -1,6 +1,8 @@
 /* Event payloads are packed field by field, in the order of the descriptors; docs/pool.md explains the
  * fields. */
 #include "pool/probes.h"
+#define WBPF_PROBES_INTERNAL /* who opens a pool decides whether this process is attached to */
+#include "wbpf/probe.h"
 
 #define IDENTITY "host:u64 object:u64 generation:u64 "
 #define TIMING   "virtual_ns:u64 service_ns:u64 base_ns:u64 queue_ns:u64"
@@ -60,6 +62,8 @@ static uint64_t data_offset(const wbpf_pool_host *host, const void *data)
 
 void probe_create(const wbpf_pool_writer *writer, const struct pool_entry *entry)
 {
+    WBPF_PROBE(wbpf_pool, create, writer->host->record->host_id, writer->object_hash, writer->generation,
+               writer->bytes, entry->id);
     if (!wbpf_enabled(WBPF_LEVEL_INFO))
         return;
     struct payload payload = {.used = 0};
@@ -74,6 +78,8 @@ void probe_create(const wbpf_pool_writer *writer, const struct pool_entry *entry
 
 void probe_seal(const wbpf_pool_writer *writer, uint32_t lines, uint32_t checksum)
 {
+    WBPF_PROBE(wbpf_pool, seal, writer->host->record->host_id, writer->object_hash, writer->generation,
+               writer->bytes, lines);
     if (!wbpf_enabled(WBPF_LEVEL_INFO))
         return;
     struct payload payload = {.used = 0};
@@ -88,6 +94,7 @@ void probe_seal(const wbpf_pool_writer *writer, uint32_t lines, uint32_t checksu
 
 void probe_abort(const wbpf_pool_writer *writer)
 {
+    WBPF_PROBE(wbpf_pool, abort, writer->host->record->host_id, writer->object_hash, writer->generation);
     if (!wbpf_enabled(WBPF_LEVEL_INFO))
         return;
     struct payload payload = {.used = 0};
@@ -104,6 +111,8 @@ void probe_abort(const wbpf_pool_writer *writer)
 void probe_get(const wbpf_pool_view *view, const struct pool_entry *entry, const struct line_counts *lines,
                bool refreshed)
 {
+    WBPF_PROBE(wbpf_pool, get, view->host->record->host_id, view->object_hash, view->generation, view->bytes,
+               lines->filled, lines->stale, refreshed, entry->id);
     if (!wbpf_enabled(WBPF_LEVEL_INFO))
         return;
     const wbpf_pool_host *host = view->host;
@@ -133,6 +142,7 @@ void probe_get(const wbpf_pool_view *view, const struct pool_entry *entry, const
 
 void probe_release(const wbpf_pool_view *view)
 {
+    WBPF_PROBE(wbpf_pool, release, view->host->record->host_id, view->object_hash, view->generation);
     if (!wbpf_enabled(WBPF_LEVEL_DEBUG))
         return;
     struct payload payload = {.used = 0};
@@ -145,6 +155,7 @@ void probe_release(const wbpf_pool_view *view)
 void probe_delete(wbpf_pool_host *host, uint64_t object, uint64_t generation, const char *id, bool deferred,
                   const wbpf_pool_timing *timing)
 {
+    WBPF_PROBE(wbpf_pool, delete, host->record->host_id, object, generation, deferred, id);
     if (!wbpf_enabled(WBPF_LEVEL_INFO))
         return;
     struct payload payload = {.used = 0};
@@ -192,6 +203,7 @@ void probe_invalidate(wbpf_pool_host *host, uint64_t object, uint64_t offset, ui
 
 void probe_mismatch(const wbpf_pool_view *view, int result, const wbpf_pool_envelope *seen, uint32_t checksum)
 {
+    WBPF_PROBE(wbpf_pool, mismatch, view->host->record->host_id, view->object_hash, view->generation, result);
     if (!wbpf_enabled(WBPF_LEVEL_WARN))
         return;
     struct payload payload = {.used = 0};

@@ -15,6 +15,7 @@ void bind_user(nanobind::module_ &module);
 void bind_hostcalls(nanobind::module_ &module);
 void bind_user_maps(nanobind::module_ &module);
 void bind_user_packets(nanobind::module_ &module);
+void bind_probe_sites(nanobind::module_ &module);
 
 /* Of a UserProgram. */
 struct wbpf_user_program *user_program_of(nanobind::handle object);

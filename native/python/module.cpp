@@ -41,4 +41,5 @@ NB_MODULE(_native, m)
     bind_kernel(m);
     bind_user(m);
     bind_hostcalls(m);
+    bind_probe_sites(m);
 }

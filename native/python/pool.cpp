@@ -1,5 +1,6 @@
 /* The pool's segment and a process's membership of a host; wbpf.pool is their Python face. */
 #include "pool.h"
+#include "user/sites.h"
 #include <cstring>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -79,6 +80,7 @@ void segment_open(PoolSegment *self, const std::string &path)
     if (int error = wbpf_pool_open(path.c_str(), &pool))
         raise_pool_error("open", nb::cast(path), error);
     new (self) PoolSegment{SharedPool(pool, wbpf_pool_close)};
+    wbpf_probes_listen(); /* the pool has probe sites; where that fails, nothing can be attached to them */
 }
 
 wbpf_pool *opened(const PoolSegment &segment)

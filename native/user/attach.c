@@ -172,6 +172,29 @@ static void attach(struct client *client, const struct wbpf_attach_request *requ
     munmap(memory, (size_t)st.st_size);
 }
 
+/* ---- listing ---- */
+
+struct listing {
+    int fd;
+    uint32_t sites;
+};
+
+static void list_site(const struct wbpf_site *site, void *context)
+{
+    struct listing *listing = context;
+    listing->sites += dprintf(listing->fd, "%s\n", site->name) > 0;
+}
+
+/* Into a memfd, at which nobody can make this thread wait. */
+static void list_sites(int fd, struct wbpf_attach_reply *reply)
+{
+    struct listing listing = {.fd = fd};
+    if (validate_memory(fd, 0, 0, reply))
+        return;
+    wbpf_for_each_site(list_site, &listing);
+    reply->sites = listing.sites;
+}
+
 /* ---- connections ---- */
 
 static void finish(struct client *client, bool answer)
@@ -217,6 +240,8 @@ static bool serve(struct client *client)
     if (bytes != sizeof request || request.magic != WBPF_ATTACH_MAGIC || !fd_count || attached ||
         message.msg_flags & MSG_CTRUNC || !memchr(request.site, 0, sizeof request.site))
         refuse(&reply, -EINVAL, "it is no request of this version of wBPF");
+    else if (request.kind == WBPF_ATTACH_LIST)
+        list_sites(fds[0], &reply);
     else
         attach(client, &request, fds, fd_count, &reply);
     for (uint32_t i = 0; i < fd_count; i++)

@@ -28,6 +28,7 @@ enum wbpf_attach_kind {
     WBPF_ATTACH_FUNCTION_RETURN,
     WBPF_ATTACH_SYSCALL_ENTRY,
     WBPF_ATTACH_SYSCALL_EXIT,
+    WBPF_ATTACH_LIST, /* nothing is attached: the names of the sites, a line each, are written to a memfd */
 };
 
 /* A flag: the process waits for its tracer, so that none of its threads is where code is changed. */

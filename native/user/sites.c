@@ -10,6 +10,14 @@
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
+/* Sites that were registered; they are never removed. */
+struct registered {
+    struct wbpf_site site;
+    struct registered *next;
+    char name[];
+};
+static struct registered *all_registered;
+
 struct wbpf_site_link {
     struct wbpf_link link;
     uint32_t node_count;
@@ -29,13 +37,22 @@ void wbpf_sites_forget(void)
 
 /* ---- modules ---- */
 
-/* What is done with the sites of each loaded module: while it runs, none is unloaded. */
+/* What is done with the sites of each loaded module, while which none is unloaded, and with registered ones.
+ */
 struct visit {
     const char *name; /* NULL: all */
     void (*at)(struct wbpf_site *site, struct visit *visit);
     struct wbpf_site_link *link;
     uint32_t sites;
+    void (*each)(const struct wbpf_site *site, void *context);
+    void *context;
 };
+
+static void visit_site(struct wbpf_site *site, struct visit *visit)
+{
+    if (!visit->name || strcmp(site->name, visit->name) == 0)
+        visit->at(site, visit);
+}
 
 static void visit_section(const unsigned char *words, struct visit *visit)
 {
@@ -44,8 +61,7 @@ static void visit_section(const unsigned char *words, struct visit *visit)
     struct wbpf_site *site = (struct wbpf_site *)(uintptr_t)(words + distance[0]);
     struct wbpf_site *end = (struct wbpf_site *)(uintptr_t)(words + sizeof *distance + distance[1]);
     for (; site < end; site++)
-        if (!visit->name || strcmp(site->name, visit->name) == 0)
-            visit->at(site, visit);
+        visit_site(site, visit);
 }
 
 /* Each object file brings the same note: the first one will do. */
@@ -82,6 +98,50 @@ static int visit_module(struct dl_phdr_info *info, size_t size, void *context)
     return 0;
 }
 
+static void visit_all(struct visit *visit)
+{
+    dl_iterate_phdr(visit_module, visit);
+    struct registered *one = __atomic_load_n(&all_registered, __ATOMIC_ACQUIRE);
+    for (; one; one = one->next)
+        visit_site(&one->site, visit);
+}
+
+/* ---- registered sites ---- */
+
+static struct registered *find_registered(const char *name)
+{
+    struct registered *one = __atomic_load_n(&all_registered, __ATOMIC_ACQUIRE);
+    while (one && strcmp(one->name, name) != 0)
+        one = one->next;
+    return one;
+}
+
+int wbpf_site_register(const char *name, struct wbpf_site **out)
+{
+    pthread_mutex_lock(&mutex);
+    struct registered *one = find_registered(name);
+    if (!one && (one = calloc(1, sizeof *one + strlen(name) + 1)) != NULL) {
+        strcpy(one->name, name);
+        one->site.name = one->name;
+        one->next = all_registered;
+        __atomic_store_n(&all_registered, one, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&mutex);
+    *out = one ? &one->site : NULL;
+    return one ? 0 : -ENOMEM;
+}
+
+static void tell_site(struct wbpf_site *site, struct visit *visit)
+{
+    visit->each(site, visit->context);
+}
+
+void wbpf_for_each_site(void (*each)(const struct wbpf_site *site, void *context), void *context)
+{
+    struct visit visit = {.at = tell_site, .each = each, .context = context};
+    visit_all(&visit);
+}
+
 /* ---- links ---- */
 
 static void count_site(struct wbpf_site *site, struct visit *visit)
@@ -111,7 +171,7 @@ int wbpf_site_link_create(const char *name, const wbpf_user_program *program, ui
                           wbpf_site_link **out, uint32_t *sites)
 {
     struct visit visit = {.name = name, .at = count_site};
-    dl_iterate_phdr(visit_module, &visit);
+    visit_all(&visit);
     if (!visit.sites)
         return -ENOENT;
     wbpf_site_link *link = calloc(1, sizeof *link);
@@ -126,7 +186,7 @@ int wbpf_site_link_create(const char *name, const wbpf_user_program *program, ui
     link->nodes = nodes;
     visit = (struct visit){.name = name, .at = attach_site, .link = link};
     pthread_mutex_lock(&mutex);
-    dl_iterate_phdr(visit_module, &visit);
+    visit_all(&visit);
     pthread_mutex_unlock(&mutex);
     *sites = visit.sites;
     *out = link;
@@ -137,7 +197,7 @@ void wbpf_site_link_destroy(wbpf_site_link *link, uint64_t *stopped)
 {
     struct visit visit = {.at = detach_site, .link = link};
     pthread_mutex_lock(&mutex);
-    dl_iterate_phdr(visit_module, &visit);
+    visit_all(&visit);
     pthread_mutex_unlock(&mutex);
     wbpf_links_wait();
     *stopped = link->link.stopped;

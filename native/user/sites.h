@@ -6,6 +6,10 @@
 #include "user/program.h"
 #include "wbpf/probe.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A program attached to the sites of one name. */
 typedef struct wbpf_site_link wbpf_site_link;
 
@@ -17,5 +21,14 @@ int wbpf_site_link_create(const char *name, const wbpf_user_program *program, ui
 void wbpf_site_link_destroy(wbpf_site_link *link, uint64_t *stopped);
 /* In a child after fork. */
 void wbpf_sites_forget(void);
+
+/* A site that no section has, for languages without them: the one of this name, provider:name, for ever. */
+int wbpf_site_register(const char *name, struct wbpf_site **out);
+/* For each site of this process, in any order; while it runs, no module is unloaded. */
+void wbpf_for_each_site(void (*each)(const struct wbpf_site *site, void *context), void *context);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wbpf.recorder import log as log
     from wbpf.recorder import metric as metric
     from wbpf.recorder import open as open
+    from wbpf.recorder import probe as probe
     from wbpf.recorder import reduce as reduce
     from wbpf.recorder import send as send
     from wbpf.recorder import span as span
@@ -56,6 +57,7 @@ __all__ = [
     "log",
     "metric",
     "open",
+    "probe",
     "reduce",
     "send",
     "span",

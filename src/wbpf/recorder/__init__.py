@@ -29,6 +29,7 @@ from wbpf._native import (
 )
 from wbpf.recorder.decorator import traced
 from wbpf.recorder.opening import close, open, segment_path
+from wbpf.recorder.probe_site import probe
 
 if TYPE_CHECKING:
     from wbpf.recorder.doorbell import Doorbell as Doorbell
@@ -90,6 +91,7 @@ __all__ = [
     "log",
     "metric",
     "open",
+    "probe",
     "reduce",
     "segment_path",
     "segments",

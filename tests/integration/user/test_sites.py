@@ -171,8 +171,10 @@ def test_a_killed_controller_leaves_the_target_detached(target: Target, elf: byt
 
 
 def test_what_can_not_be_attached_says_why(target: Target, elf: bytes) -> None:
-    with pytest.raises(BpfError, match=r"no such site.*\n?.*readelf"):
-        attach_site(target.pid, "shop:nothing", order(elf).programs["order"])
+    with pytest.raises(BpfError, match=r"no such site\n  try: it has shop:all, shop:none, shop:order, "):
+        attach_site(target.pid, "x:gone", order(elf).programs["order"])
+    with pytest.raises(BpfError, match=r"no such site\n  try: did you mean shop:order\?"):
+        attach_site(target.pid, "shop:odrer", order(elf).programs["order"])
     with pytest.raises(BpfError, match="no process listens"):
         attach_site(1, "shop:order", order(elf).programs["order"])
     with pytest.raises(BpfError, match=r"program 'other' is for 'uprobe'"):
@@ -309,17 +311,24 @@ def test_the_kernel_sees_the_same_site(target: Target, elf: bytes, tmp_path: Pat
     assert program.variables["count"] == THREADS * 10
 
 
-@pytest.mark.parametrize("compiler", ["gcc -std=gnu11", "g++ -std=gnu++17 -x c++"])
-def test_the_example_of_the_docs(compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "command",
+    ["gcc -std=gnu11 shop.c -o shop", "g++ -std=gnu++17 -x c++ shop.c -o shop", ""],
+    ids=["c", "c++", "python"],
+)
+def test_the_examples_of_the_docs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shop in C, C++ and Python, watched by the same eBPF program."""
     monkeypatch.setenv("WBPF_DIR", str(tmp_path / "wbpf"))
     page = (ROOT / "docs/probe-sites.md").read_text()
     blocks = re.findall(r"^```(?:c|python)\n// (\S+)\n(.*?)^```", page.replace("\n# ", "\n// "), re.M | re.S)
     for name, text in blocks:
         (tmp_path / name).write_text(text)
-    flags = [f"-I{C_ROOT / 'include'}", f"-L{C_ROOT / 'lib'}", f"-Wl,-rpath,{C_ROOT / 'lib'}"]
-    command = [*compiler.split(), "shop.c", *flags, "-lwbpf", "-o", "shop"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    with subprocess.Popen([tmp_path / "shop"], stdout=subprocess.PIPE) as shop:
+    run = [sys.executable, "orders.py"]
+    if command:
+        flags = [f"-I{C_ROOT / 'include'}", f"-L{C_ROOT / 'lib'}", f"-Wl,-rpath,{C_ROOT / 'lib'}", "-lwbpf"]
+        subprocess.run([*command.split(), *flags], cwd=tmp_path, check=True)
+        run = ["./shop"]
+    with subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE) as shop:
         try:
             assert shop.stdout is not None and shop.stdout.readline() == b"open\n"
             done = subprocess.run(

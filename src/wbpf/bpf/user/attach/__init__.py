@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.attach.link import Detached as Detached
     from wbpf.bpf.user.attach.link import UserLink as UserLink
     from wbpf.bpf.user.attach.site import attach_site as attach_site
+    from wbpf.bpf.user.attach.site import list_sites as list_sites
     from wbpf.bpf.user.attach.traced import Link as Link
     from wbpf.bpf.user.attach.traced import Traced as Traced
     from wbpf.bpf.user.objects import UserObjectProgram
@@ -30,7 +31,14 @@ MODULES = {
     "xdp": "packets",
     **dict.fromkeys(("uprobe", "uprobe.s", "uretprobe", "uretprobe.s"), "function"),
 }
-_HOMES = {"Detached": "link", "Link": "traced", "Traced": "traced", "UserLink": "link", "attach_site": "site"}
+_HOMES = {
+    "Detached": "link",
+    "Link": "traced",
+    "Traced": "traced",
+    "UserLink": "link",
+    "attach_site": "site",
+    "list_sites": "site",
+}
 
 
 def have_attach(section: str) -> bool:
@@ -68,4 +76,14 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-__all__ = ["MODULES", "Detached", "Link", "Traced", "UserLink", "attach", "attach_site", "have_attach"]
+__all__ = [
+    "MODULES",
+    "Detached",
+    "Link",
+    "Traced",
+    "UserLink",
+    "attach",
+    "attach_site",
+    "have_attach",
+    "list_sites",
+]

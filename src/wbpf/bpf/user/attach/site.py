@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wbpf.bpf.kinds import PROBE_SITE
+from wbpf.bpf.nearest import nearest
+from wbpf.bpf.user.attach import wire
 from wbpf.bpf.user.attach.traced import Link, Traced
 from wbpf.bpf.user.attach.wire import AttachKind, Spot
+from wbpf.envvars import DIR, HOST
 from wbpf.errors import BpfError, ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +52,21 @@ def attach_site(
     return _attach(Traced.of(pid, host_dir=host_dir, load=False), site, program, cookie)
 
 
+def list_sites(pid: int, *, host_dir: Path | None = None) -> list[str]:
+    """The probe sites of a running process, as `provider:name`; several of one name are named once.
+
+    Args:
+        pid: of a process that uses wbpf/probe.h and libwbpf, or `wbpf.probe`, of the same user.
+        host_dir: where the process has its socket; `$WBPF_DIR/HOST`.
+
+    Raises:
+        AccessError: the process is another user's.
+        BpfError: it does not listen.
+    """
+    folder = host_dir or DIR.read() / HOST.read()
+    return sorted(set(wire.site_names(pid, folder, f"the probe sites of process {pid} can't be listed")))
+
+
 def _attach(traced: Traced, site: str, program: UserObjectProgram, cookie: int) -> Link:
     what = f"can't attach to {site!r} of process {traced.pid}"
     if len(site.encode()) > 255 or "\0" in site:
@@ -57,4 +75,10 @@ def _attach(traced: Traced, site: str, program: UserObjectProgram, cookie: int) 
         raise BpfError(
             what, f"program {program.name!r} is for {program.section!r}", 'it needs SEC("probe/…")'
         )
-    return traced.link(program, lambda pid: Spot(AttachKind.SITE, cookie=cookie, site=site), what)
+    try:
+        return traced.link(program, lambda pid: Spot(AttachKind.SITE, cookie=cookie, site=site), what)
+    except wire.NoPlaceError as error:
+        names = list_sites(traced.pid, host_dir=traced.folder)
+        near = nearest(site, names)
+        error.hint = f"did you mean {near}?" if near else f"it has {', '.join(names) or 'none'}"
+        raise

@@ -38,6 +38,7 @@ class AttachKind(IntEnum):
     FUNCTION_RETURN = 3
     SYSCALL_ENTRY = 4
     SYSCALL_EXIT = 5
+    LIST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,24 @@ class NotListeningError(BpfError):
     """The runtime is not in a process."""
 
 
+def site_names(pid: int, folder: Path, what: str) -> list[str]:
+    """The names of a process's sites, each as often as there is one. Raises: as `Connection.open`."""
+    with connect(pid, folder, what) as peer, open(os.memfd_create("wbpf-sites"), "r+b") as names:
+        try:
+            request = REQUEST.pack(MAGIC, AttachKind.LIST, 0, 0, 0, b"") + bytes(CODE.size)
+            socket.send_fds(peer, [request], [names.fileno()])
+            answer = peer.recv(REPLY.size)
+        except OSError as problem:
+            raise BpfError(what, str(problem)) from problem
+        if len(answer) != REPLY.size:
+            raise BpfError(what, "it closed the connection")
+        error, *_, why = REPLY.unpack(answer)
+        if error:
+            raise _refusal(what, error, why.rstrip(b"\0").decode(errors="replace"))
+        names.seek(0)
+        return names.read().decode(errors="replace").split()
+
+
 class NoPlaceError(BpfError):
     """There is no such place in a process."""
 
@@ -194,7 +213,7 @@ def _refusal(what: str, error: int, why: str) -> BpfError | AccessError:
     if -error == errno.EACCES:
         return AccessError(what, why, "run as the user of that process")
     if -error == errno.ENOENT:
-        return NoPlaceError(what, why, "readelf -n PROGRAM lists its sites")
+        return NoPlaceError(what, why)
     return BpfError(what, why or os.strerror(-error))
 
 
