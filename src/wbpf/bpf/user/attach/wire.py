@@ -189,7 +189,7 @@ class NotListeningError(BpfError):
 
 def site_names(pid: int, folder: Path, what: str) -> list[str]:
     """The names of a process's sites, each as often as there is one. Raises: as `Connection.open`."""
-    with connect(pid, folder, what) as peer, open(os.memfd_create("wbpf-sites"), "r+b") as names:
+    with connect(pid, folder, what) as peer, os.fdopen(os.memfd_create("wbpf-sites"), "r+b") as names:
         try:
             request = REQUEST.pack(MAGIC, AttachKind.LIST, 0, 0, 0, b"") + bytes(CODE.size)
             socket.send_fds(peer, [request], [names.fileno()])
