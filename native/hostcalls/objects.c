@@ -651,7 +651,10 @@ static int64_t emit(struct wbpf_host *host, wbpf_guest_argument *arguments)
         host->is_explained = true;
         return -EINVAL;
     }
-    return host->spec->emit(host->spec->user, kind, arguments[1].data, bytes);
+    guest_pause(host->guest); /* who prints them may be slow, which is not its computing */
+    int64_t taken = host->spec->emit(host->spec->user, kind, arguments[1].data, bytes);
+    guest_resume(host->guest);
+    return taken;
 }
 
 static int64_t say(struct wbpf_host *host, wbpf_guest_argument *arguments)

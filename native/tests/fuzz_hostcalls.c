@@ -1,12 +1,14 @@
 /*
  * Guests that call every host function with whatever comes: handles right and wrong, ranges inside, across
- * and outside their memory, windows of the kernel's. `fuzz_hostcalls SECONDS LIBRARY [FIRST]`: LIBRARY is
- * Wasmtime's. Each case is made from its number alone, which a failure prints. Maps are real where the kernel
- * lets us.
+ * and outside their memory, windows of the kernel's. `fuzz_hostcalls SECONDS LIBRARY OBJECT [FIRST]`: LIBRARY
+ * is Wasmtime's, OBJECT an eBPF object. Each case is made from its number alone, which a failure prints. In
+ * every other one the host is a stub with maps that are real where the kernel lets us, else that of
+ * objects.c.
  */
 #include "check.h"
 #include "hostcalls/abi.h"
 #include "hostcalls/hostcalls.h"
+#include "kernel/kernel.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,6 +29,8 @@ static uint64_t state, number;
 static wbpf_guest *guest;
 static int map_fds[16];
 static uint32_t maps, ended[8];
+static wbpf_host_object object = {.name = "object"};
+static wbpf_host *host; /* NULL: the stub answers */
 
 static uint64_t draw(uint64_t below)
 {
@@ -83,6 +87,8 @@ static int64_t answer(void *user, const char *function, wbpf_guest_argument *arg
             if (strchr("wxs", arguments[i].kind))
                 *byte = seen;
         }
+    if (host)
+        return wbpf_host_call(host, function, arguments, count);
     if (strcmp(function, "object_open") == 0 || strcmp(function, "wasm_load_bpf_object") == 0)
         return wbpf_guest_add(guest, 'o', 0);
     if (strcmp(function, "program_find") == 0)
@@ -99,6 +105,41 @@ static int64_t answer(void *user, const char *function, wbpf_guest_argument *arg
     if (strcmp(function, "object_close") == 0 || strcmp(function, "link_detach") == 0)
         wbpf_guest_release(guest, (int32_t)arguments[0].number);
     return -(int64_t)draw(2);
+}
+
+static int64_t emit(void *user, uint32_t kind, const void *records, uint32_t bytes)
+{
+    (void)user;
+    (void)kind;
+    (void)records;
+    return draw(50) ? bytes : WBPF_GUEST_END;
+}
+
+static void drop_log(void *user, uint32_t level, const char *said, uint32_t bytes)
+{
+    (void)user;
+    (void)level;
+    (void)said;
+    (void)bytes;
+}
+
+/* As Python would, from the whole of what was noted. */
+static int explain(void *user, const wbpf_host_failure *failure, char *words)
+{
+    size_t at = 0, texts = 0;
+    (void)user;
+    for (uint32_t bytes; at < failure->bytes; at += sizeof bytes + bytes, texts++)
+        memcpy(&bytes, failure->texts + at, sizeof bytes);
+    CHECK(at == failure->bytes && texts >= 2);
+    memcpy(words, "words", 6);
+    return EINVAL;
+}
+
+static void explain_last(void *user)
+{
+    (void)user;
+    if (host)
+        wbpf_host_explain(host);
 }
 
 /* ---- the guest's side, as text ---- */
@@ -197,6 +238,7 @@ static const struct function *some_function(void)
 
 static void write_guest(void)
 {
+    static const char *const names[] = {"events", "counts", "perf", "shared", "on_enter"}; /* of the object */
     end = text;
     add("(module\n");
     for (size_t i = 0; i < FUNCTIONS; i++) {
@@ -210,12 +252,15 @@ static void write_guest(void)
         "(result i32)))\n"
         "(memory (export \"memory\") 2) (table (export \"__indirect_function_table\") 2 funcref)\n"
         "(elem (i32.const 1) $sample) (func $sample (param i32 i32 i32) (result i32) (i32.const 0))\n"
-        "(func (export \"_start\")\n"
+        "");
+    for (int i = 0; i < 5; i++)
+        add("(data (i32.const %d) \"%s\")\n", 64 + i * 64, names[i]);
+    add("(func (export \"_start\")\n"
         "(i32.store (i32.const 8192) (call $object_open (i32.const 0) (i32.const 0)))\n");
     for (int i = 0; i < 4; i++)
-        add("(i32.store (i32.const %d) (call $map_find (i32.load (i32.const 8192)) (i32.const 0) (i32.const "
-            "0)))\n",
-            8196 + i * 4);
+        add("(i32.store (i32.const %d) (call $map_find (i32.load (i32.const 8192)) (i32.const %d) (i32.const "
+            "%zu)))\n",
+            8196 + i * 4, 64 + i * 64, strlen(names[i]));
     for (int i = 0; i < CALLS; i++) {
         const struct function *one = some_function();
         uint64_t sort = draw(12);
@@ -267,18 +312,58 @@ static void run_case(int null)
                             .stderr_fd = null,
                             .memory_bytes = 8 << 20,
                             .deadline_ns = 2000000000,
-                            .call = answer};
+                            .call = answer,
+                            .explain = explain_last};
+    static const wbpf_host_param params[] = {{"name", "value", "", 's', 0}, {"low", "3", "limit", 'u', 3}};
+    static const wbpf_host_event events[] = {{"pair", 8}};
+    static const char *const places[] = {"raw_tp/sys_*", "tp"}, *const unwanted[] = {"other"};
+    static const uint32_t types[] = {17}; /* BPF_PROG_TYPE_RAW_TRACEPOINT */
+    wbpf_host_spec host_spec = {.objects = &object,
+                                .object_count = 1,
+                                .params = params,
+                                .param_count = 2,
+                                .events = events,
+                                .event_count = 1,
+                                .unwanted = unwanted,
+                                .unwanted_count = 1,
+                                .places = places,
+                                .place_count = 2,
+                                .types = types,
+                                .type_count = 1,
+                                .may_all = number % 4 == 1,
+                                .emit = emit,
+                                .log = drop_log,
+                                .explain = explain};
+    host = object.bytes && number % 2 ? wbpf_host_create(&host_spec) : NULL;
     CHECK(wbpf_guest_create(module, &spec, &guest, why) == 0);
+    if (host)
+        wbpf_host_serve(host, guest);
     wbpf_guest_run(guest, &how);
     ended[how.cause]++;
+    if (host)
+        wbpf_host_destroy(host);
     wbpf_guest_destroy(guest);
     wbpf_wasm_module_release(module);
+}
+
+/* Where there is no libbpf all cases are the stub's. */
+static void read_object(const char *path)
+{
+    char why[WBPF_WASM_WHY_BYTES];
+    FILE *file = fopen(path, "rb");
+    CHECK(file);
+    char *elf = malloc(1 << 20);
+    CHECK(elf);
+    if (wbpf_libbpf_find(why) == 0)
+        object.bytes = fread(elf, 1, 1 << 20, file);
+    object.elf = elf;
+    fclose(file);
 }
 
 int main(int count, char **words)
 {
     char why[WBPF_WASM_WHY_BYTES];
-    CHECK(count > 2);
+    CHECK(count > 3);
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_set_death_callback(say_case);
 #endif
@@ -288,9 +373,10 @@ int main(int count, char **words)
     }
     text = malloc(1 << 20);
     make_maps();
+    read_object(words[3]);
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     double seconds = strtod(words[1], NULL);
-    uint64_t first = count > 3 ? strtoull(words[3], NULL, 10) : (uint64_t)time(NULL) << 20;
+    uint64_t first = count > 4 ? strtoull(words[4], NULL, 10) : (uint64_t)time(NULL) << 20;
     struct timespec start, now;
     clock_gettime(CLOCK_MONOTONIC, &start);
     number = first;
@@ -304,5 +390,6 @@ int main(int count, char **words)
            number - first, first, maps, ended[WBPF_GUEST_EXITED], ended[WBPF_GUEST_TRAPPED],
            ended[WBPF_GUEST_REFUSED], ended[WBPF_GUEST_OVERTIME]);
     free(text);
+    free((void *)object.elf);
     return 0;
 }
