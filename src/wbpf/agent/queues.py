@@ -1,8 +1,11 @@
-"""Triggers that wait for the coordinator: a queue for each name, limited in rate, served by weight."""
+"""Triggers that wait for the coordinator: a queue for each name, limited in rate.
+
+They are served in turn: the coordinator, which knows all hosts, is who counts weights. If the heavier were
+told sooner, they would be refused sooner too, and leave it with the lighter alone.
+"""
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,7 +78,6 @@ class TriggerQueue:
     """The triggers of one name.
 
     Args:
-        finish: virtual time at which the last one taken was served (start-time fair queueing).
         open: taken from the queue, and not yet settled.
     """
 
@@ -83,7 +85,6 @@ class TriggerQueue:
     limit: TriggerLimit
     bucket: TokenBucket
     waiting: deque[Fire] = field(default_factory=deque)
-    finish: float = 0.0
     open: int = 0
     fired: int = 0
     admitted: int = 0
@@ -118,9 +119,7 @@ class TriggerQueues:
     def __init__(self, limit: Callable[[str], TriggerLimit], most: int) -> None:
         self._limit = limit
         self._most = most
-        self._virtual = 0.0
-        self._ready: list[tuple[float, int, TriggerQueue]] = []
-        self._order = 0
+        self._ready: deque[TriggerQueue] = deque()
         self.queues: dict[str, TriggerQueue] = {}
 
     def queue(self, name: str) -> TriggerQueue:
@@ -152,25 +151,18 @@ class TriggerQueues:
                 return False
         queue.waiting.append(fire)
         if len(queue.waiting) == 1:
-            self._is_ready(queue)
+            self._ready.append(queue)
         return True
 
-    def _is_ready(self, queue: TriggerQueue) -> None:
-        start = max(self._virtual, queue.finish)
-        self._order += 1
-        heapq.heappush(self._ready, (start, self._order, queue))
-
     def take(self) -> Fire | None:
-        """The next trigger, in fair order; None if none waits."""
+        """The next trigger; None if none waits."""
         if not self._ready:
             return None
-        start, _, queue = heapq.heappop(self._ready)
-        self._virtual = start
+        queue = self._ready.popleft()
         fire = queue.waiting.popleft()
-        queue.finish = start + 1 / queue.limit.weight
         queue.open += 1
         if queue.waiting:
-            self._is_ready(queue)
+            self._ready.append(queue)
         return fire
 
     def put_back(self, fire: Fire) -> None:
@@ -179,7 +171,7 @@ class TriggerQueues:
         queue.open -= 1
         queue.waiting.appendleft(fire)
         if len(queue.waiting) == 1:
-            self._is_ready(queue)
+            self._ready.append(queue)
 
     def __len__(self) -> int:
         return sum(len(queue.waiting) for queue in self.queues.values())

@@ -14,7 +14,7 @@ from wbpf.recorder import Fired
 from wbpf.records.layout import Verb
 from wbpf.wire import gather_pb2 as pb
 
-#: Triggers sent and not yet answered: the rest waits in the queues, where weights count.
+#: Triggers sent and not yet answered: the rest waits in the queues, each name in its own.
 UNANSWERED_MOST = 256
 #: Triggers held in one segment's slots (it has 256) and in all. What is beyond keeps no slot, so that others
 #: can fire; it would be lost with this agent.

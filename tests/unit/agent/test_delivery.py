@@ -46,7 +46,8 @@ def test_facts_are_told_once(sender: Sender) -> None:
     assert (first.host.name, first.host.protocol) == ("a", 1)
     (segment,) = first.segments
     assert (segment.segment, segment.service) == (1, "svc")
-    assert {s.schema_id: s.descriptor_text for s in segment.schemas} == {1: "work n:u64", 7: "slow"}
+    told = {schema.schema_id: schema.descriptor_text for schema in segment.schemas}
+    assert told == {1: "work n:u64", 7: "slow", 8: "heavy", 9: "light"}
     assert len(segment.calibrations) == 2
     assert [(p.process, p.pid, p.name) for p in segment.processes] == [(0, 42, "app")]
     sender.put(trace, 1)

@@ -92,3 +92,33 @@ def test_a_restart_with_a_backlog_changes_no_shares(
     got = kept(cluster) - before
     assert got["light"] > 25
     assert got["heavy"] / got["light"] == pytest.approx(3, rel=0.15)
+
+
+def test_an_agent_that_is_slow_to_tell_changes_no_shares(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wbpf.agent.triggers.UNANSWERED_MOST", 24)
+    a = cluster.hosts["a"]
+    acts = (
+        cluster.agent_speaks,
+        cluster.coordinator_hears,
+        cluster.coordinator_speaks,
+        cluster.agent_hears,
+        cluster.agent_looks,
+        cluster.agent_ships,
+        cluster.collector_takes,
+        cluster.agent_is_acknowledged,
+    )
+    before = kept(cluster)
+    for step in range(800):
+        if step % 400 == 0:
+            flood(cluster, a, 1000)  # told within 1.3 s of two
+        for act in acts:
+            while act(a) and act != cluster.agent_speaks:
+                pass
+        while cluster.coordinator_concludes() or cluster.collector_concludes():
+            pass
+        cluster.pass_time(0.005)
+    got = kept(cluster) - before
+    assert got["light"] > 30
+    assert got["heavy"] / got["light"] == pytest.approx(3, rel=0.1)
