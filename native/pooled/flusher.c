@@ -11,6 +11,10 @@
 #define WHY_BYTES 256
 #define LEAST_NS  100000u
 #define NO_SLOT   UINT32_MAX
+/* Nothing new for so long: it is looked for less often, for waking up is what an idle flusher costs. */
+#define IDLE_AFTER_NS 1000000000u
+#define IDLE_TIMES    5
+#define IDLE_MOST_NS  100000000u
 
 /* What was flushed of a chunk. */
 struct flushed {
@@ -359,6 +363,12 @@ int wbpf_flusher_round(wbpf_flusher *f)
     return error;
 }
 
+static uint64_t idle_pause(uint64_t most_ns)
+{
+    uint64_t pause_ns = IDLE_TIMES * most_ns < IDLE_MOST_NS ? IDLE_TIMES * most_ns : IDLE_MOST_NS;
+    return pause_ns > most_ns ? pause_ns : most_ns;
+}
+
 static uint64_t pause_of(uint64_t most_ns, uint64_t kib, uint64_t bytes, uint64_t passed_ns)
 {
     if (!kib || !bytes)
@@ -371,17 +381,19 @@ static uint64_t pause_of(uint64_t most_ns, uint64_t kib, uint64_t bytes, uint64_
 
 int wbpf_flusher_run(wbpf_flusher *f, uint32_t every_us, uint32_t every_kib)
 {
-    uint64_t most_ns = every_us * 1000ull, pause_ns = most_ns, began = clock_monotonic_ns();
+    uint64_t most_ns = every_us * 1000ull, pause_ns = most_ns, began = clock_monotonic_ns(), news = began;
     int error = 0;
     while (!error && !load_acquire(&f->stopped)) {
         struct timespec pause = {.tv_sec = (time_t)(pause_ns / 1000000000u),
                                  .tv_nsec = (long)(pause_ns % 1000000000u)};
         syscall(SYS_futex, &f->stopped, FUTEX_WAIT_PRIVATE, 0, &pause, NULL, 0);
-        uint64_t bytes = f->bytes, before = began;
+        uint64_t bytes = f->bytes, groups = f->groups, before = began;
         began = clock_monotonic_ns();
         error = wbpf_flusher_round(f);
         uint64_t passed_ns = began - before, took_ns = clock_monotonic_ns() - began;
-        pause_ns = pause_of(most_ns, every_kib, f->bytes - bytes, passed_ns);
+        news = f->groups != groups ? began : news;
+        pause_ns = began - news > IDLE_AFTER_NS ? idle_pause(most_ns)
+                                                : pause_of(most_ns, every_kib, f->bytes - bytes, passed_ns);
         pause_ns = pause_ns > took_ns + LEAST_NS ? pause_ns - took_ns : LEAST_NS;
     }
     return error;

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 
 from wbpf.records import Conclusion
 from wbpf.wire import gather_pb2 as pb
-from wbpf.wire.validate import clip, split_ids
+from wbpf.wire.validate import Malformed, clip, split_ids
 
-#: Bounds on what hosts can make the coordinator remember of one trace.
+#: Bounds on what hosts can make the coordinator remember of one trace, and of one breadcrumb.
 CRUMBS_MOST = 20_000
+CLAIMS_MOST = 16
 LATERALS_MOST = 64
 FAULTS_MOST = 8
 
 
 #: By host id: low half of an agent's id, and the number of a piece that it delivers.
 Needs = dict[int, tuple[int, int]]
+#: What hosts say of one end of breadcrumbs: edge → host that has it → the peer it names, or 0.
+Claims = dict[int, dict[int, int]]
 
 
 @dataclass(slots=True)
@@ -118,13 +121,14 @@ class Gather:
     Args:
         number: what coordinator and agents call it.
         start_unix_ns: of the trace, by the clock of the host where it began; 0: not known.
-        origin: id of that host; 0: not known.
+        origin: id of that host; 0: not known. `Part.origin` tells of all that say so.
         began_s: when that was, by the coordinator's monotonic clock; infinite while it is not known.
         fires: the triggers that wait for it, and the hosts they came from.
         progress_s: when the last trigger or the last new breadcrumb came, monotonic.
         everyone: all hosts were asked, because it is not known which took part.
-        edges_sent, edges_received: edge → the host that wrote the breadcrumb, and the peer it named.
-        unanswered: edges sent, not known to be received; `unsent` the other way round.
+        edges_sent, edges_received: what hosts say of breadcrumbs.
+        unanswered: edges sent, with the host, and not known to be received by whom it named; `unsent` the
+            other way round.
         conclusion: the last one; `version` counts them. It is true once the `needs` are stored.
         pending: not stored since it was opened, or opened again.
         settled: nothing more is waited for, once the last conclusion is stored.
@@ -144,10 +148,10 @@ class Gather:
     parts: dict[int, Part] = field(default_factory=dict)
     fires: dict[int, int] = field(default_factory=dict)
     everyone: bool = False
-    edges_sent: dict[int, tuple[int, int]] = field(default_factory=dict)
-    edges_received: dict[int, tuple[int, int]] = field(default_factory=dict)
-    unanswered: set[int] = field(default_factory=set)
-    unsent: set[int] = field(default_factory=set)
+    edges_sent: Claims = field(default_factory=dict)
+    edges_received: Claims = field(default_factory=dict)
+    unanswered: set[tuple[int, int]] = field(default_factory=set)
+    unsent: set[tuple[int, int]] = field(default_factory=set)
     overfull: bool = False
     check_s: float = 0.0
     conclusion: Conclusion | None = None
@@ -200,6 +204,8 @@ class Gather:
             Malformed: the message can't be right. Nothing was taken then.
         """
         laterals = split_ids(found.laterals, LATERALS_MOST)
+        if found.records and not found.bytes:
+            raise Malformed(f"{found.records} records of no bytes")
         if found.delivered or found.bytes > part.bytes or not part.answered:
             part.delivered = found.delivered or not found.bytes
         part.answered = True
@@ -211,10 +217,11 @@ class Gather:
         part.lost_uncertainty_ns = found.lost_uncertainty_ns
         part.died = tuple(found.died[:FAULTS_MOST])
         part.faults = tuple(clip(fault) for fault in found.faults[:FAULTS_MOST])
-        if found.start_unix_ns and (found.origin or not self.start_unix_ns):
-            self.start_unix_ns = found.start_unix_ns
+        if found.start_unix_ns:
+            # All records of a trace tell the same; if hosts differ, what was lost since the earliest counts.
+            self.start_unix_ns = min(found.start_unix_ns, self.start_unix_ns or found.start_unix_ns)
         if found.origin:
-            part.origin, self.origin = True, part.host_id
+            part.origin, self.origin = True, self.origin or part.host_id
         named, nameless = self._take_crumbs(part.host_id, found)
         if named or nameless:
             self.progress_s = now_s
@@ -228,16 +235,22 @@ class Gather:
             (found.received, self.edges_received, self.edges_sent, self.unsent, self.unanswered),
         ):
             for edge, peer in _edges(crumbs):
-                if edge in mine:
+                claims = mine.get(edge, {})
+                if host_id in claims:
                     continue
-                if len(mine) >= CRUMBS_MOST:
+                if len(mine) >= CRUMBS_MOST or len(claims) >= CLAIMS_MOST:
                     self.overfull = True
                     return named, nameless
-                mine[edge] = host_id, peer
-                if edge in theirs:
-                    matched.discard(edge)
-                else:
-                    waiting.add(edge)
+                mine.setdefault(edge, claims)[host_id] = peer
+                # Two ends belong together if neither names somebody else.
+                others = [
+                    other
+                    for other, named_there in theirs.get(edge, {}).items()
+                    if peer in (0, other) and named_there in (0, host_id)
+                ]
+                matched.difference_update((edge, other) for other in others)
+                if not others:
+                    waiting.add((edge, host_id))
                     nameless = nameless or not peer
                 if peer:
                     named.add(peer)

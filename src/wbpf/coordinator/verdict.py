@@ -60,7 +60,7 @@ def waits_for(gather: Gather, hosts: Hosts, now_s: float) -> Waiting:
     if (
         gather.rootless
         or gather.unanswered
-        or any(_is_missed(gather, edge, hosts, now_s) for edge in gather.unsent)
+        or any(_is_missed(gather, *unsent, hosts, now_s) for unsent in gather.unsent)
     ):
         waiting = Waiting.TRACE
     return waiting
@@ -92,12 +92,12 @@ def _is_being_compared(host: Host | None, now_s: float) -> bool:
     return host is not None and host.reachable(now_s) and host.offset(now_s) is None
 
 
-def _is_missed(gather: Gather, edge: int, hosts: Hosts, now_s: float) -> bool:
-    """Should the sender's breadcrumb of an edge that was received still turn up?
+def _is_missed(gather: Gather, edge: int, receiver: int, hosts: Hosts, now_s: float) -> bool:
+    """Should the sender's breadcrumb of an edge that somebody says to have received still turn up?
 
     Not if the receiver names no sender: it may be no host of ours. Not if the sender has lost records.
     """
-    _, peer = gather.edges_received[edge]
+    peer = gather.edges_received[edge][receiver]
     part = gather.parts.get(peer)
     best = part.best if part is not None else None
     return peer != 0 and not (best is not None and best.answered and _lost(gather, best, hosts, now_s))
@@ -200,8 +200,9 @@ def _what_is_missing(
         reasons.append(f"{spans} not ended within {patience.limit_s:g} s")
     reasons.extend(_unanswered(gather, part.host_id, hosts))
     if missed := sum(
-        _is_missed(gather, edge, hosts, now_s) and gather.edges_received[edge][1] == part.host_id
-        for edge in gather.unsent
+        _is_missed(gather, edge, receiver, hosts, now_s)
+        and gather.edges_received[edge][receiver] == part.host_id
+        for edge, receiver in gather.unsent
     ):
         reasons.append(f"{missed} of its requests were received, but not found with it")
     if gather.overfull:
@@ -230,9 +231,9 @@ def _read_from_the_pool(host_id: int, stand: StandIn, host: Host | None, hosts: 
 
 def _unanswered(gather: Gather, host_id: int, hosts: Hosts) -> list[str]:
     by_peer: dict[int, int] = {}
-    for edge in gather.unanswered:
-        at, peer = gather.edges_sent[edge]
-        if at == host_id:
+    for edge, sender in gather.unanswered:
+        if sender == host_id:
+            peer = gather.edges_sent[edge][sender]
             by_peer[peer] = by_peer.get(peer, 0) + 1
     return [
         f"breadcrumb to {hosts.name(peer) if peer else 'a host not named'} not answered"
@@ -259,14 +260,24 @@ def _lost(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> str:
 
 
 def _earliest_start(gather: Gather, part: Part, hosts: Hosts, now_s: float) -> int | None:
-    """The earliest time at which the trace may have begun, by the clock of the part's host."""
-    if gather.origin == part.host_id:
+    """The earliest time at which the trace may have begun, by the clock of the part's host.
+
+    If several say that it began with them, each may be right.
+    """
+    origins = [gather.origin, *(one.host_id for one in gather.parts.values() if one.best.origin)]
+    starts = [_start_from(gather, origin, part, hosts, now_s) for origin in dict.fromkeys(origins)]
+    known = [start for start in starts if start is not None]
+    return min(known) if len(known) == len(starts) else None
+
+
+def _start_from(gather: Gather, origin_id: int, part: Part, hosts: Hosts, now_s: float) -> int | None:
+    if origin_id == part.host_id:
         return gather.start_unix_ns
     here = hosts.get(part.host_id)
     here_offset = here.offset(now_s, gather.began_s) if here else None
     if here_offset is None:
         return None
-    origin = hosts.get(gather.origin)
+    origin = hosts.get(origin_id)
     there_offset = origin.offset(now_s, gather.began_s) if origin else None
     if there_offset is None:
         return None
