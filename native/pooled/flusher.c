@@ -13,7 +13,7 @@
 #define NO_SLOT   UINT32_MAX
 /* Nothing new for so long: it is looked for less often, for waking up is what an idle flusher costs. */
 #define IDLE_AFTER_NS 1000000000u
-#define IDLE_TIMES    5
+#define IDLE_TIMES    10
 #define IDLE_MOST_NS  100000000u
 
 /* What was flushed of a chunk. */

@@ -34,7 +34,7 @@ int wbpf_flusher_create(wbpf_segment *segment, wbpf_pool_host *host, const char 
 /* Flush what is new. 0, or what wbpf_pool_write_back says. Of one thread at a time. */
 int wbpf_flusher_round(wbpf_flusher *flusher);
 /* Do so every every_us, or sooner: when at the rate of late every_kib KiB (0: not counted) will be new. While
- * nothing has been new for a second, every 5 * every_us, up to 100 ms. Returns after wbpf_flusher_stop(),
+ * nothing has been new for a second, every 10 * every_us, up to 100 ms. Returns after wbpf_flusher_stop(),
  * having flushed once more, or with the error of a round. */
 int wbpf_flusher_run(wbpf_flusher *flusher, uint32_t every_us, uint32_t every_kib);
 void wbpf_flusher_stop(wbpf_flusher *flusher);

@@ -18,7 +18,7 @@ class FlushSpec:
 
     Args:
         region_bytes: of a region; a smaller segment has a smaller one. The newest chunks are kept.
-        every_us: between two flushes at most, five times that (up to 100 ms) while nothing has been recorded
+        every_us: between two flushes at most, ten times that (up to 100 ms) while nothing has been recorded
             for a second. What was recorded since the last one is lost with the host.
         every_kib: flush sooner when about so much will have been recorded, at the rate of late; 0: never.
     """

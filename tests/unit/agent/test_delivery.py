@@ -51,10 +51,10 @@ def test_facts_are_told_once(sender: Sender) -> None:
     assert len(segment.calibrations) == 2
     assert [(p.process, p.pid, p.name) for p in segment.processes] == [(0, 42, "app")]
     sender.put(trace, 1)
-    sender.attached.descriptors[9] = "later"
+    sender.attached.descriptors[10] = "later"
     (second,) = sender.messages()
     assert not second.HasField("host")
-    assert [s.schema_id for s in second.segments[0].schemas] == [9]
+    assert [s.schema_id for s in second.segments[0].schemas] == [10]
     assert not second.segments[0].calibrations and not second.segments[0].processes
     sender.put(trace, 2)
     (third,) = sender.messages()
