@@ -3,14 +3,17 @@
 `python -m tests.fuzz.programs SECONDS [FIRST]`. Programs that the kernel would take are damaged, and others
 are made of instructions at random, with addresses moved by numbers of all kinds. One that the verifier
 proves is run by an interpreter that knows the bounds of its memory, and as machine code; both have to agree.
-One that is run with checks may be stopped.
+One that is run with checks may be stopped. Others use packets, maps and helpers: surroundings.py.
+`python -m tests.fuzz.programs renew SECONDS` chooses the corpus anew, which a test runs.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 
+from tests.fuzz import surroundings
 from tests.fuzz.running import main
 from tests.unit.bpf.user.interpreter import Machine
 from tests.unit.bpf.user.programs import MEMORY_BYTES, Maker, insn, wide
@@ -120,6 +123,9 @@ def run(program: UserProgram, memory: bytes) -> tuple[int, bytes]:
 
 def one_case(rng: random.Random, told: Counter[str]) -> None:
     """Make a program; prove it and run it, or run it with checks."""
+    if rng.random() < 0.3:
+        surroundings.one_case(rng, told)
+        return
     make = damaged if rng.random() < 0.6 else wild
     memory = rng.randbytes(MEMORY_BYTES)
     for _ in range(8):
@@ -174,4 +180,7 @@ def _copies_addresses(code: bytes, memory: bytes, rng: random.Random) -> bool:
 
 
 if __name__ == "__main__":
-    main(one_case)
+    if sys.argv[1] == "renew":
+        surroundings.renew(float(sys.argv[2]), lambda rng: (damaged if rng.random() < 0.6 else wild)(rng))
+    else:
+        main(one_case)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import hostcalls, peers, programs, records, segment
+from tests.fuzz import hostcalls, peers, programs, records, segment, surroundings
 from tests.fuzz.running import fuzz
 
 #: Cases that a target once failed at, run again first; each target begins behind them.
@@ -36,4 +36,16 @@ def test_peers() -> None:
 def test_programs() -> None:
     cases, told = fuzz(programs.one_case, 4, FIRST)
     assert cases > 5
-    assert told["proved"] and told["not proved"] and told["stopped"]
+    assert told["proved"] and told["not proved"] and told["stopped"] and told["guarded"]
+
+
+def test_kept_programs() -> None:
+    """The verifier finds of the corpus what it found; what it proves stays in its memory."""
+    kept = surroundings.corpus()
+    assert len(kept) > 100
+    for found, one in kept:
+        assert surroundings.outcome(one) == found, one
+    proved = [one for found, one in kept if found == "proved" and one.kind != "memory"]
+    assert {one.kind for one in proved} == set(surroundings.KINDS)
+    for n, (one, program) in enumerate(zip(proved, surroundings.load(*proved), strict=True)):
+        surroundings.run_guarded(one, program, n)
