@@ -52,7 +52,8 @@ struct wbpf_attach_request {
     uint32_t kind, flags;
     uint64_t where; /* an address, or the number of a system call; UINT64_MAX: all */
     uint64_t cookie;
-    char site[256]; /* provider:name */
+    uint64_t semaphore; /* 16 bits that are counted up while it is attached; 0: none. Of functions */
+    char site[256];     /* provider:name */
     struct wbpf_attach_code code;
 };
 

@@ -24,6 +24,8 @@ struct hook {
     uint8_t *thunk;
     uint8_t original[32], jump[16];
     uint32_t jump_bytes;
+    uint16_t *semaphore; /* of a USDT probe: not zero while a program is attached */
+    uint16_t raised;     /* by these links */
 };
 
 struct wbpf_function_link {
@@ -189,6 +191,9 @@ static int make_hook(const struct wbpf_attach_request *request, struct hook **ou
         free(hook);
         return refuse(reply, error, "there is no memory near the function");
     }
+    uint16_t now;
+    if (request->semaphore && read_code(request->semaphore, &now, sizeof now) == 0)
+        hook->semaphore = (uint16_t *)(uintptr_t)request->semaphore;
     hook->next = hooks;
     hooks = hook;
     *out = hook;
@@ -214,6 +219,15 @@ static int find_hook(const struct wbpf_attach_request *request, struct hook **ou
         return refuse(reply, -EBUSY, "another tool has changed the function");
     *out = hook;
     return hook ? 0 : make_hook(request, out, reply);
+}
+
+/* Its library may have been unloaded. */
+static void lower(struct hook *hook, uint16_t by)
+{
+    uint16_t now;
+    if (hook->raised && read_code((uint64_t)(uintptr_t)hook->semaphore, &now, sizeof now) == 0)
+        __atomic_fetch_sub(hook->semaphore, by, __ATOMIC_RELAXED);
+    hook->raised = hook->raised > by ? hook->raised - by : 0;
 }
 
 static bool is_patched(const struct hook *hook)
@@ -277,6 +291,10 @@ int wbpf_function_link_create(const struct wbpf_attach_request *request, const w
         if (list_of(link) != &hook->entries)
             __atomic_fetch_or(&hook->place.kept, WBPF_THUNK_CALLS, __ATOMIC_RELEASE);
         wbpf_links_add(list_of(link), &link->node, &link->link);
+        if (hook->semaphore) {
+            __atomic_fetch_add(hook->semaphore, 1, __ATOMIC_RELAXED);
+            hook->raised++;
+        }
         if (request->flags & WBPF_ATTACH_HELD) {
             error = patch_now(hook);
         } else {
@@ -303,6 +321,7 @@ void wbpf_function_link_destroy(wbpf_function_link *link, uint64_t *stopped)
     struct hook *hook = link->hook;
     pthread_mutex_lock(&mutex);
     wbpf_links_remove(list_of(link), &link->link);
+    lower(hook, 1);
     if (!hook->calling && !hook->returns)
         __atomic_fetch_and(&hook->place.kept, ~(uint64_t)WBPF_THUNK_CALLS, __ATOMIC_RELEASE);
     if (!hook->entries && !hook->calling && !hook->returns && is_patched(hook))
@@ -319,6 +338,7 @@ void wbpf_functions_forget(void)
     pthread_mutex_init(&mutex, NULL);
     for (struct hook *hook = hooks; hook; hook = hook->next) {
         hook->entries = hook->calling = hook->returns = NULL;
+        lower(hook, hook->raised);
         if (is_patched(hook))
             wbpf_thunk_restore((uint8_t *)(uintptr_t)hook->place.where, hook->original, hook->jump_bytes);
     }

@@ -29,6 +29,7 @@ MODULES = {
     "tc": "packets",
     "tcx": "packets",
     "xdp": "packets",
+    "usdt": "usdt",
     **dict.fromkeys(("uprobe", "uprobe.s", "uretprobe", "uretprobe.s"), "function"),
 }
 _HOMES = {

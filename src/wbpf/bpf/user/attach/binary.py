@@ -37,11 +37,13 @@ class Binary:
         path: as the process sees it.
         functions: by name.
         segments: those that are loaded: offset in the file, size, address.
+        notes: of its USDT probes.
     """
 
     path: str
     functions: dict[str, Function]
     segments: tuple[tuple[int, int, int], ...]
+    notes: bytes
 
     def function(self, name: str, what: str) -> Function:
         """One by its name. Raises BpfError: there is none, or it is not there by itself."""
@@ -180,4 +182,5 @@ def _read(real: str, path: str, inode: int, changed_ns: int) -> Binary:
                 text = names[name : names.index(b"\0", name)].decode(errors="replace")
                 functions.setdefault(text, Function(text, value, bytes_, info & 15 == _IFUNC))
     segments = tuple((header[2], header[5], header[3]) for header in headers if header[0] == _LOAD)
-    return Binary(path, functions, segments)
+    notes = b"".join(one.content for one in sections if one.name == ".note.stapsdt")
+    return Binary(path, functions, segments, notes)

@@ -79,11 +79,16 @@ def attach_function(
     """Attach a program to one function of a process and its descendants. Raises: as `attach`."""
     name = target.symbol + (f"+{target.offset:#x}" if target.offset else "")
     what = f"can't attach to {target.path}:{name} of process {traced.pid}"
-    if platform.machine() != "x86_64":
-        raise BpfError(what, f"functions are not hooked on {platform.machine()}", "use a probe site")
+    demand_machine(what)
     if kind == AttachKind.FUNCTION_RETURN and target.symbol and target.offset:
         raise ConfigError(what, "a return is one of a function, not of a place in it", "leave the offset")
     return traced.link(program, lambda pid: find(pid, target, kind, cookie, what), what)
+
+
+def demand_machine(what: str) -> None:
+    """Raise BpfError where functions are not hooked."""
+    if platform.machine() != "x86_64":
+        raise BpfError(what, f"functions are not hooked on {platform.machine()}", "use a probe site")
 
 
 def find(pid: int, target: UserTarget, kind: AttachKind, cookie: int, what: str) -> Spot:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.objects import UserObjectProgram
 
 MAGIC = 0x3248434154544157
-REQUEST = Struct("<QIIQQ256s")
+REQUEST = Struct("<QIIQQQ256s")
 CODE = Struct("<BBB5x32s64s16s")
 PROGRAM = Struct("<QQQIIII")
 REPLY = Struct("<iIQQ16sII104s")
@@ -78,6 +78,7 @@ class Spot:
         site: `PROVIDER:NAME`.
         code: of functions.
         inside: the address is not where a function begins.
+        semaphore: the address of what is counted up while a program is attached; 0: there is none.
     """
 
     kind: AttachKind
@@ -86,6 +87,7 @@ class Spot:
     site: str = ""
     code: Code | None = None
     inside: bool = False
+    semaphore: int = 0
 
 
 class Connection:
@@ -120,9 +122,9 @@ class Connection:
         peer = connect(pid, folder, what)
         try:
             flags = (HELD if held else 0) | (INSIDE if spot.inside else 0)
-            request = REQUEST.pack(MAGIC, spot.kind, flags, spot.where, spot.cookie, spot.site.encode()) + (
-                spot.code.pack() if spot.code else bytes(CODE.size)
-            )
+            request = REQUEST.pack(
+                MAGIC, spot.kind, flags, spot.where, spot.cookie, spot.semaphore, spot.site.encode()
+            ) + (spot.code.pack() if spot.code else bytes(CODE.size))
             code = _sealed(program)
             try:
                 socket.send_fds(peer, [request], [code, *(one.fd for one in program.maps)])
