@@ -202,9 +202,8 @@ def sealed(content: bytes, seals: int = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE
 
 
 def test_hostile_requests_are_refused(target: Target, elf: bytes, tmp_path: Path) -> None:
-    good = wire.REQUEST.pack(wire.MAGIC, wire.AttachKind.SITE, 0, 0, 0, 0, b"shop:order") + bytes(
-        wire.CODE.size
-    )
+    good = wire.REQUEST.pack(wire.MAGIC, wire.AttachKind.SITE, 0, 0, 0, 0, b"shop:order")
+    good += bytes(wire.CODE.size)
     head = wire.PROGRAM.pack(wire.MAGIC, 64, 0, 0, 0, 0, 0)
     assert request(target, b"hello")[1].startswith("it is no request")
     assert request(target, good)[1].startswith("it is no request")

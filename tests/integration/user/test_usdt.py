@@ -26,11 +26,13 @@ unsigned short shop_sold_semaphore __attribute__((section(".probes")));
 #define PROBE(amount) __asm__ volatile("990: nop\n" ".pushsection .note.stapsdt,\"?\",\"note\"\n" \
     ".balign 4\n.4byte 8, 994f-993f, 3\n.asciz \"stapsdt\"\n993: .8byte 990b, 0, shop_sold_semaphore\n" \
     ".asciz \"shop\"\n.asciz \"sold\"\n.asciz \"-4@%0\"\n994: .balign 4\n.popsection\n" :: "nor"(amount))
+static volatile int sold;
 __attribute__((noinline)) void sell(int amount)
 {
-    if (__builtin_expect(*(volatile unsigned short *)&shop_sold_semaphore, 0))
+    if (*(volatile unsigned short *)&shop_sold_semaphore) {
         PROBE(amount);
-    __asm__ volatile("" ::: "memory");
+        sold += amount;
+    }
 }
 int main(void)
 {

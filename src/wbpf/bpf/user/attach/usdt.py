@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
@@ -39,13 +38,11 @@ _REGISTERS = {
 }
 _NOTE = Struct("<III")
 _PLACES = Struct("<QQQ")
-#: How many specs of each object are in use.
-_used: weakref.WeakKeyDictionary[object, dict[bytes, int]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One place of a static probe. Args: semaphore: an address of the file, or 0; arguments: as its note says."""
+    """One place of a static probe. Args: semaphore: an address, or 0; arguments: as its note says."""
 
     address: int
     semaphore: int
@@ -122,11 +119,13 @@ def _cookie(program: UserObjectProgram, arguments: str, cookie: int, what: str) 
     if len(parsed) > _ARGUMENTS_MOST:
         raise BpfError(what, f"it has {len(parsed)} arguments, and programs read {_ARGUMENTS_MOST}")
     spec = b"".join(parsed).ljust(_ARGUMENTS_MOST * _ARGUMENT.size, b"\0") + _TAIL.pack(cookie, len(parsed))
-    used = _used.setdefault(specs, {})
-    if spec not in used:
-        specs[len(used).to_bytes(4, "little")] = spec
-        used[spec] = len(used)
-    return used[spec]
+    for number in range(specs.entries):
+        key = number.to_bytes(4, "little")
+        there = specs[key]
+        if there == spec or not any(there):
+            specs[key] = spec
+            return number
+    raise BpfError(what, f"there is room for {specs.entries} probes", "define BPF_USDT_MAX_SPEC_CNT")
 
 
 def _argument(text: str, what: str) -> bytes:

@@ -122,9 +122,9 @@ class Connection:
         peer = connect(pid, folder, what)
         try:
             flags = (HELD if held else 0) | (INSIDE if spot.inside else 0)
-            request = REQUEST.pack(
-                MAGIC, spot.kind, flags, spot.where, spot.cookie, spot.semaphore, spot.site.encode()
-            ) + (spot.code.pack() if spot.code else bytes(CODE.size))
+            numbers = spot.kind, flags, spot.where, spot.cookie, spot.semaphore
+            request = REQUEST.pack(MAGIC, *numbers, spot.site.encode())
+            request += spot.code.pack() if spot.code else bytes(CODE.size)
             code = _sealed(program)
             try:
                 socket.send_fds(peer, [request], [code, *(one.fd for one in program.maps)])
@@ -193,7 +193,7 @@ def site_names(pid: int, folder: Path, what: str) -> list[str]:
     """The names of a process's sites, each as often as there is one. Raises: as `Connection.open`."""
     with connect(pid, folder, what) as peer, os.fdopen(os.memfd_create("wbpf-sites"), "r+b") as names:
         try:
-            request = REQUEST.pack(MAGIC, AttachKind.LIST, 0, 0, 0, b"") + bytes(CODE.size)
+            request = REQUEST.pack(MAGIC, AttachKind.LIST, 0, 0, 0, 0, b"") + bytes(CODE.size)
             socket.send_fds(peer, [request], [names.fileno()])
             answer = peer.recv(REPLY.size)
         except OSError as problem:
