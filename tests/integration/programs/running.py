@@ -31,13 +31,17 @@ _IP4, _IP6, _ARP = 0x0800, 0x86DD, 0x0806
 class Running:
     """A program that traces in a `with` block; behind it, `events` are all that it emitted."""
 
-    def __init__(self, module: Path, filter: Filter | None = None, **params: Any) -> None:
+    def __init__(
+        self, module: Path, filter: Filter | None = None, backend: str = "kernel", **params: Any
+    ) -> None:
+        self._backend = backend
         self.events: list[Fields] = []
         self._attached = threading.Event()
         self._guest = Module.open(module).start(
             params={name.replace("_", "-"): value for name, value in params.items()},
             grants=Grants.all(),
             filter=filter,
+            backend=backend,
             on_event=lambda event: self.events.append(event.fields),
             on_log=lambda _, text: self._attached.set() if text == "attached" else None,
         )
@@ -53,6 +57,8 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._backend == "user":  # packets come through a socket's buffer
+            time.sleep(0.3)
         try:
             result = self._guest.wait(0)
         finally:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.integration.programs.running import (
     own_network,
     send_frames,
 )
+from wbpf.bpf.user.attach.capture import Capture, CapturedPacket, CaptureWriter
 
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 HEADERS = 14 + 20 + 8
@@ -36,6 +38,9 @@ FRAMES = (
     + 5 * [frame(UDP, ports=(6, 9), version=6)]
     + 3 * [frame(0)]
 )
+
+#: And what it puts before an interface's name.
+BACKENDS = {"kernel": "", "user": "packet:"}
 
 
 @pytest.fixture
@@ -101,9 +106,10 @@ def _talk(times: int) -> None:
             assert client.recv(2048) == b"hello"
 
 
-def test_netmon_counts_each_packet_in_a_flow(built: Built, cable: tuple[str, str]) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_netmon_counts_each_packet_in_a_flow(built: Built, cable: tuple[str, str], backend: str) -> None:
     near, far = cable
-    with Running(built("netmon"), interface=near) as netmon:
+    with Running(built("netmon"), backend=backend, interface=BACKENDS[backend] + near) as netmon:
         ip(f"link set {near} up", f"link set {far} up")
         send_frames(far, *FRAMES)
         send_frames(near, *FRAMES[:10])
@@ -135,6 +141,27 @@ def test_xdp(built: Built, cable: tuple[str, str], mode: str) -> None:
     assert seen == len(FRAMES) - 50
 
 
+@pytest.mark.parametrize("source", ["packet", "pcap"])
+def test_xdp_in_user_space(built: Built, cable: tuple[str, str], tmp_path: Path, source: str) -> None:
+    """The same module, frames and counts as above; the packets of a socket can't be taken from the host."""
+    near, far = cable
+    writer = CaptureWriter(tmp_path / "in.pcap")
+    for n, content in enumerate(FRAMES):
+        writer.write(CapturedPacket(n, content, len(content)))
+    writer.close()
+    target = f"packet:{near}" if source == "packet" else f"pcap:{tmp_path}/in.pcap,{tmp_path}/out.pcap"
+    with Running(built("xdp"), backend="user", interface=target, interval=0, drop_udp_port=7) as xdp:
+        ip(f"link set {near} up", f"link set {far} up")
+        if source == "packet":
+            send_frames(far, *FRAMES)
+    packets = {event["protocol"]: event["packets"] for event in xdp.events}
+    assert packets == {"udp": 155, "tcp": 30, "icmp": 20, "icmp6": 10, "other": 3}
+    assert sum(event["bytes"] for event in xdp.events) == sum(map(len, FRAMES))
+    assert {event["protocol"]: event["dropped"] for event in xdp.events if event["dropped"]} == {"udp": 50}
+    if source == "pcap":
+        assert len(list(Capture(tmp_path / "out.pcap"))) == len(FRAMES) - 50
+
+
 def _received(packets: socket.socket) -> int:
     packets.settimeout(0.3)
     count = 0
@@ -145,10 +172,11 @@ def _received(packets: socket.socket) -> int:
         return count
 
 
-def test_sockfilter(built: Built, cable: tuple[str, str]) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sockfilter(built: Built, cable: tuple[str, str], backend: str) -> None:
     near, far = cable
     ip(f"link set {near} up", f"link set {far} up")
-    with Running(built("sockfilter"), interface=near) as sockfilter:
+    with Running(built("sockfilter"), backend=backend, interface=BACKENDS[backend] + near) as sockfilter:
         send_frames(far, *FRAMES)
         send_frames(near, FRAMES[0])
         counts = interface_counts(net_dev(), near)
