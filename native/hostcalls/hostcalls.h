@@ -188,6 +188,8 @@ typedef struct wbpf_host_spec {
     const char *const *places;   /* patterns of what programs may be attached to */
     const uint32_t *types;       /* of programs that may be loaded */
     uint32_t object_count, param_count, event_count, unwanted_count, place_count, type_count;
+    const void *filter; /* for the variable wbpf_filter of objects; NULL: all is traced */
+    size_t filter_bytes;
     bool may_all; /* any program, to any place */
     /* How many of the records were taken, or WBPF_GUEST_END. */
     int64_t (*emit)(void *user, uint32_t kind, const void *records, uint32_t bytes);

@@ -182,7 +182,23 @@ static bool find_variable(const struct held *held, const char *name, wbpf_variab
     return false;
 }
 
-/* Parameters and what they choose. */
+static int64_t set_filter(struct wbpf_host *host, struct held *held)
+{
+    static const char name[] = "wbpf_filter"; /* of wbpf/filter.bpf.h */
+    const wbpf_host_spec *spec = host->spec;
+    wbpf_variable_info variable;
+    if (!find_variable(held, name, &variable)) {
+        host_fail(host, "filter", -EINVAL);
+        host_add_text(host, held->name);
+        return -EINVAL;
+    }
+    int error = variable.bytes == spec->filter_bytes
+                    ? wbpf_object_set(held->object, name, spec->filter, spec->filter_bytes)
+                    : -EINVAL;
+    return error ? refuse_number(host, "variable '%s' can't be used", name, error) : 0;
+}
+
+/* Parameters and what they choose, and the filter. */
 static int64_t prepare(struct wbpf_host *host, struct held *held)
 {
     const wbpf_host_spec *spec = host->spec;
@@ -206,7 +222,7 @@ static int64_t prepare(struct wbpf_host *host, struct held *held)
         if (error)
             return refuse_number(host, "variable '%s' can't be used", param->variable, error);
     }
-    return 0;
+    return spec->filter ? set_filter(host, held) : 0;
 }
 
 static int64_t open_object(struct wbpf_host *host, const void *elf, size_t bytes, const char *name)

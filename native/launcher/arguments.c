@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_FIELDS 64
+#define COMM_BYTES 16
 
 static const struct flag {
     const char *name;
@@ -13,7 +13,7 @@ static const struct flag {
     bool has_value, is_known; /* others are Python's */
 } flags[] = {
     {"output", 'o', true, true},   {"fields", 0, true, true},   {"filter", 0, true, false},
-    {"pid", 0, true, false},       {"comm", 0, true, false},    {"cgroup", 0, true, false},
+    {"pid", 0, true, true},        {"comm", 0, true, true},     {"cgroup", 0, true, false},
     {"duration", 0, true, true},   {"backend", 0, true, true},  {"btf", 0, true, false},
     {"allow", 0, true, true},      {"memory", 0, true, true},   {"deadline", 0, true, true},
     {"verbose", 'v', false, true}, {"help", 'h', false, false},
@@ -103,11 +103,11 @@ bool read_duration(const char *text, uint64_t *ns)
     return false;
 }
 
-static bool read_count(const char *text, uint32_t *number)
+static bool read_count(const char *text, uint32_t most, uint32_t *number)
 {
     uint64_t wide;
     uint32_t digits;
-    if (!read_digits(&text, &wide, &digits) || *text || !wide || wide > 1 << 20)
+    if (!read_digits(&text, &wide, &digits) || *text || !wide || wide > most)
         return false;
     *number = (uint32_t)wide;
     return true;
@@ -182,7 +182,14 @@ static int read_option(struct arguments *arguments, const struct plan *plan, con
         good = read_grants(value, &arguments->granted);
         break;
     case 'm':
-        good = read_count(value, &arguments->memory_mib);
+        good = read_count(value, 1 << 20, &arguments->memory_mib);
+        break;
+    case 'p':
+        good = read_count(value, INT32_MAX, &arguments->pid);
+        break;
+    case 'c': /* comm */
+        arguments->comm = value;
+        good = is_plain(value) && strlen(value) < COMM_BYTES;
         break;
     default:
         arguments->verbose = true;

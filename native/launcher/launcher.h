@@ -83,9 +83,9 @@ struct arguments {
     char **words; /* behind `run` */
     int count;
     int module; /* where its path stands */
-    const char *output, *fields;
+    const char *output, *fields, *comm;
     bool verbose;
-    uint32_t granted, memory_mib;
+    uint32_t granted, memory_mib, pid; /* pid 0: any */
     bool has_grants, has_deadline;
     uint64_t deadline_ns, duration_ns; /* duration 0: none */
     const char **guest;                /* the guest's own, behind its name */

@@ -22,6 +22,14 @@
 #define GRACE_MS   1000
 #define KERNEL_BTF "/sys/kernel/btf/vmlinux"
 
+/* struct wbpf_filter of wbpf/filter.bpf.h. */
+struct filter {
+    uint32_t flags, pid;
+    uint64_t cgroup;
+    uint32_t cgroup_level, reserved;
+    char comm[16];
+};
+
 struct launch {
     struct arguments arguments;
     struct plan plan;
@@ -34,7 +42,8 @@ struct launch {
     wbpf_guest_end end;
     struct printer printer;
     int over_fd, signal_fd; /* readable when the guest has ended; signals that came */
-    bool keeps_stdout;      /* for events alone: the guest's own text goes to standard error */
+    struct filter filter;
+    bool keeps_stdout; /* for events alone: the guest's own text goes to standard error */
 };
 
 /* ---- what the guest asks for ---- */
@@ -206,6 +215,39 @@ static uint32_t count_programs(const struct plan *plan)
     return count;
 }
 
+/* Whether it is a process, not one of its threads. */
+static bool is_process(uint32_t pid)
+{
+    char path[64], line[128];
+    unsigned found = 0;
+    snprintf(path, sizeof path, "/proc/%u/status", pid);
+    FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "Tgid: %u", &found) != 1)
+        ;
+    if (file)
+        fclose(file);
+    return found == pid;
+}
+
+/* As src/wbpf/wasm/filters.py packs it. */
+static int make_filter(struct launch *launch)
+{
+    enum { BY_PID = 1, BY_COMM = 2 };
+    const struct arguments *arguments = &launch->arguments;
+    struct filter *filter = &launch->filter;
+    if (arguments->pid && !is_process(arguments->pid))
+        return -1;
+    filter->flags = (arguments->pid ? BY_PID : 0) | (arguments->comm ? BY_COMM : 0);
+    filter->pid = arguments->pid;
+    if (arguments->comm)
+        memcpy(filter->comm, arguments->comm, strlen(arguments->comm));
+    if (filter->flags) {
+        launch->spec.filter = filter;
+        launch->spec.filter_bytes = sizeof *filter;
+    }
+    return 0;
+}
+
 static int make_host(struct launch *launch)
 {
     const struct plan *plan = &launch->plan;
@@ -242,7 +284,7 @@ static int make_host(struct launch *launch)
         launch->spec.unwanted_count += add_unwanted(one, unwanted + launch->spec.unwanted_count);
     }
     launch->host = wbpf_host_create(&launch->spec);
-    return launch->host ? 0 : -1;
+    return launch->host ? make_filter(launch) : -1;
 }
 
 static int make_guest(struct launch *launch)

@@ -176,7 +176,8 @@ static void test_arguments(void)
                                 "--memory=0",
                                 "--memory=99999999",
                                 "--help",
-                                "--pid=1",
+                                "--pid=0",
+                                "--comm=sixteen bytes now",
                                 "--for=99999999999h"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char *words[] = {"app.wasm", bad[i], "--allow=none", NULL};

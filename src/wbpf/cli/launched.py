@@ -65,7 +65,9 @@ def _frames(fd: int) -> Iterator[tuple[int, int, bytes]]:
     with open(fd, "rb") as pipe:
         while len(head := pipe.read(_FRAME.size)) == _FRAME.size:
             kind, number, size = _FRAME.unpack(head)
-            yield kind, number, pipe.read(size)
+            content = pipe.read(size)
+            if len(content) == size:  # else who sent it was killed
+                yield kind, number, content
 
 
 def _end(texts: list[bytes], module: Module, given: dict[str, str]) -> int:

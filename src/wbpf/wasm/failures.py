@@ -19,6 +19,7 @@ from wbpf.bpf.tracefs import tracepoint_id
 from wbpf.bpf.variables import failed as variable_failed
 from wbpf.bpf.variables import unfit
 from wbpf.errors import BpfError, WbpfError
+from wbpf.wasm.filters import without_filter
 from wbpf.wasm.grants import Grants, Rights, place_of
 from wbpf.wasm.host import MissingError, nearest
 
@@ -158,6 +159,7 @@ _KINDS: dict[str, Callable[[_Facts], WbpfError]] = {
     "missing": _missing,
     "plain": _plain,
     "param": _param,
+    "filter": lambda facts: without_filter(facts.texts[0]),
     "open": _open,
     "load": _load,
     "loaded": _loaded,

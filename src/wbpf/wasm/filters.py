@@ -80,12 +80,17 @@ class Filter:
             ConfigError: the object has no filter, or a value can't be used.
         """
         if _VARIABLE not in target.variables:
-            raise ConfigError(
-                f"eBPF object {target.name!r} can't filter by --pid, --comm or --cgroup",
-                f"it has no variable {_VARIABLE}",
-                "include <wbpf/filter.bpf.h> in it and ask wbpf_filtered()",
-            )
+            raise without_filter(target.name)
         target.variables[_VARIABLE] = self.pack()
+
+
+def without_filter(name: str) -> ConfigError:
+    """The error for an object that can't filter."""
+    return ConfigError(
+        f"eBPF object {name!r} can't filter by --pid, --comm or --cgroup",
+        f"it has no variable {_VARIABLE}",
+        "include <wbpf/filter.bpf.h> in it and ask wbpf_filtered()",
+    )
 
 
 def _validate_pid(pid: int) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.wasm.conftest import COMMAND as WBPF
+from tests.integration.wasm.conftest import HERE
 from tests.integration.wasm.guests import module_of
+from wbpf.build import compile_bpf
 from wbpf.wasm.manifest import Capabilities, EventType, Field, Manifest
 from wbpf.wasm.params import Choice, Param
 from wbpf.wasm.plan import plan_of
@@ -111,8 +113,10 @@ def test_a_second_start_needs_no_python(started: Started) -> None:
     [
         ["--help"],
         ["-h"],
-        ["--pid", "1"],
-        ["--comm=sh"],
+        ["--pid", "0"],
+        ["--pid", "99999999"],
+        ["--comm=sixteen bytes now"],
+        ["--cgroup", "/"],
         ["--filter", "a > 1"],
         ["--btf", "none"],
         ["--backend", "user"],
@@ -328,6 +332,20 @@ def test_an_ignored_signal_stays_ignored(started: Started) -> None:
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 5
+
+
+def test_filters(started: Started, elf: bytes, tmp_path: Path) -> None:
+    """The variable of the object is the same as by Python."""
+    named = '(data (i32.const 512) "wbpf_filter")'
+    body = f"""{OPEN} (call $say (call $object_get (local.get $o) (i32.const 512) (i32.const 11)
+      (i32.const 4096) (i32.const 64)))"""
+    filtered = compile_bpf(HERE / "filtered.bpf.c", tmp_path / "filtered.o").read_bytes()
+    wasm = module_of(body, filtered, extra=SAY + named).wasm
+    path = started.module(wasm)
+    for words in ([], ["--pid", str(os.getpid())], ["--comm", "sh", "--pid=1"], ["--comm="]):
+        done = started.both(path, *words)
+        assert len(done.stdout) == 40 and started.without_python(path, *words).stdout == done.stdout
+    assert done.stdout[0] == "\2"
 
 
 def test_logs_are_fit_for_a_terminal(started: Started) -> None:
