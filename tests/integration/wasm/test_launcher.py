@@ -32,8 +32,10 @@ SAY = """(func $say (param $bytes i32)
   (i32.store (i32.const 40) (i32.const 4096)) (i32.store (i32.const 44) (local.get $bytes))
   (drop (call $fd_write (i32.const 1) (i32.const 40) (i32.const 1) (i32.const 48))))"""
 PAIR = EventType("pair", 8, (Field("a", 0, 4, "uint"), Field("b", 4, 4, "int")))
+#: Says `up`.
+UP = "(i32.store (i32.const 4096) (i32.const 0x000a7075)) (call $say (i32.const 3))"
 #: Waits until it is told to end; then says `bye` and ends with status 5.
-PATIENT = """(drop (call $wait (i32.const -1) (i32.const 64) (i32.const 4)))
+PATIENT = f"""{UP} (drop (call $wait (i32.const -1) (i32.const 64) (i32.const 4)))
   (i32.store (i32.const 4096) (i32.const 0x0a657962)) (call $say (i32.const 4)) (call $exit (i32.const -5))"""
 
 
@@ -298,27 +300,28 @@ def test_a_signal_leaves_a_second_for_the_end(started: Started, number: int) -> 
         process = subprocess.Popen(
             [*command, "run", path], stdout=subprocess.PIPE, text=True, env=started.environment
         )
-        time.sleep(0.7)
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
         process.send_signal(number)
         assert process.communicate(timeout=20)[0] == "bye\n"
         assert process.returncode == 128 + number
 
 
 def test_a_module_that_does_not_end_is_ended(started: Started) -> None:
-    path = started.module(text_of(body="(loop (br 0))"))
+    path = started.module(text_of(body=f"{UP} (loop (br 0))"))
     assert started.run(PYTHON, path, "--duration", "100ms").returncode == 0
     began = time.monotonic()
     assert started.without_python(path, "--duration", "200ms").returncode == 0
     assert 1.1 < time.monotonic() - began < 5
     for signals, least_s in (([signal.SIGTERM], 0.9), ([signal.SIGINT, signal.SIGINT], 0.0)):
-        process = subprocess.Popen([str(WBPF), "run", path], env=started.environment)
-        time.sleep(0.3)
+        process = subprocess.Popen([str(WBPF), "run", path], stdout=subprocess.PIPE, env=started.environment)
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
         began = time.monotonic()
         for number in signals:
             process.send_signal(number)
             time.sleep(0.05)
         assert process.wait(20) == 128 + signals[-1]
         assert least_s < time.monotonic() - began < least_s + 3
+        process.stdout.close()
 
 
 def test_an_ignored_signal_stays_ignored(started: Started) -> None:
@@ -327,11 +330,12 @@ def test_an_ignored_signal_stays_ignored(started: Started) -> None:
     process = subprocess.Popen(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", str(WBPF), "run", path, "--duration", "800ms"],
         env=started.environment,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     )
-    time.sleep(0.3)
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 5
+    process.stdout.close()
 
 
 def test_filters(started: Started, elf: bytes, tmp_path: Path) -> None:
