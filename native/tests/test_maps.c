@@ -151,6 +151,127 @@ static void race_prefixes(void)
     wbpf_user_map_close(map);
 }
 
+/* ---- stacks: whole, and of one thread ---- */
+
+enum { FRAMES = 20 };
+
+static void *put_stacks(void *argument)
+{
+    uint64_t writer = (uintptr_t)argument;
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        uint64_t stack[FRAMES];
+        uint32_t frames = 1 + i % FRAMES, key;
+        for (uint32_t n = 0; n < frames; n++)
+            stack[n] = writer << 32 | (i % 50 + 1);
+        int64_t id = wbpf_user_map_put_stack(map, stack, frames, BPF_F_REUSE_STACKID);
+        CHECK(id >= 0 && id < KEYS);
+        key = (uint32_t)id;
+        int error = i % 7 ? 0 : wbpf_user_map_delete(map, &key);
+        CHECK(error == 0 || error == -ENOENT); /* the other thread was there before */
+    }
+    return NULL;
+}
+
+static void *read_stacks(void *argument)
+{
+    uint64_t found = 0, stack[FRAMES];
+    (void)argument;
+    while (!atomic_load(&done) || !found)
+        for (uint32_t key = 0; key < KEYS; key++) {
+            int error = wbpf_user_map_lookup(map, &key, stack, 0);
+            CHECK(error == 0 || error == -ENOENT);
+            if (error)
+                continue;
+            found++;
+            CHECK(stack[0]);
+            for (uint32_t n = 1; n < FRAMES; n++)
+                CHECK(stack[n] == stack[0] || !stack[n]);
+        }
+    return NULL;
+}
+
+static void race_stacks(void)
+{
+    pthread_t writers[2], reader;
+    map = made(BPF_MAP_TYPE_STACK_TRACE, 4, FRAMES * 8, KEYS);
+    atomic_store(&done, false);
+    CHECK(pthread_create(&reader, NULL, read_stacks, NULL) == 0);
+    for (uintptr_t i = 0; i < 2; i++)
+        CHECK(pthread_create(&writers[i], NULL, put_stacks, (void *)(i + 1)) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_join(writers[i], NULL) == 0);
+    atomic_store(&done, true);
+    CHECK(pthread_join(reader, NULL) == 0);
+    wbpf_user_map_close(map);
+}
+
+/* ---- a ring that programs read: one of them at a time, each record once, in order ---- */
+
+static void *write_commands(void *argument)
+{
+    uint8_t *pages = wbpf_shared_ring_pages(map);
+    const uint64_t *consumer = (const uint64_t *)pages;
+    uint64_t *producer = (uint64_t *)(pages + 4096), at = 0;
+    (void)argument;
+    for (uint64_t i = 0; i < RECORDS;) {
+        uint32_t bytes = 8 + i % 5 * 8;
+        if (at - __atomic_load_n(consumer, __ATOMIC_ACQUIRE) + bytes + 8 > 4096)
+            continue;
+        uint8_t *record = pages + 8192 + at % 4096;
+        memcpy(record + 8, &i, 8);
+        __atomic_store_n((uint32_t *)record, i++ % 9 == 8 ? bytes | BPF_RINGBUF_DISCARD_BIT : bytes,
+                         __ATOMIC_RELEASE);
+        at += bytes + 8;
+        __atomic_store_n(producer, at, __ATOMIC_RELEASE);
+    }
+    return NULL;
+}
+
+struct taken {
+    uint64_t next, count; /* of all readers: only one is inside at a time */
+};
+
+static uint64_t take_command(void *context, const void *data, uint32_t bytes)
+{
+    struct taken *taken = context;
+    uint64_t number;
+    memcpy(&number, data, 8);
+    CHECK(number >= taken->next && number % 9 != 8 && bytes == 8 + number % 5 * 8);
+    taken->next = number + 1;
+    taken->count++;
+    return number % 3 == 2;
+}
+
+static atomic_uint commands_left;
+
+static void *take_commands(void *argument)
+{
+    while (atomic_load(&commands_left)) {
+        int64_t count = wbpf_user_ring_drain(map, take_command, argument);
+        CHECK(count >= 0 || count == -EBUSY);
+        if (count > 0)
+            atomic_fetch_sub(&commands_left, (unsigned)count);
+    }
+    return NULL;
+}
+
+static void race_commands(void)
+{
+    pthread_t writer, readers[2];
+    struct taken taken = {0};
+    uint32_t whole = RECORDS - RECORDS / 9;
+    map = made(BPF_MAP_TYPE_USER_RINGBUF, 0, 0, 4096);
+    atomic_store(&commands_left, whole);
+    CHECK(pthread_create(&writer, NULL, write_commands, NULL) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_create(&readers[i], NULL, take_commands, &taken) == 0);
+    CHECK(pthread_join(writer, NULL) == 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(pthread_join(readers[i], NULL) == 0);
+    CHECK(taken.count == whole);
+    wbpf_user_map_close(map);
+}
+
 /* ---- a ring, whose records nobody else's bytes are in ---- */
 
 static void *submit(void *argument)
@@ -202,6 +323,8 @@ int main(void)
     race(BPF_MAP_TYPE_HASH, KEYS / 2);
     race(BPF_MAP_TYPE_LRU_HASH, KEYS / 2);
     race_prefixes();
+    race_stacks();
+    race_commands();
 
     pthread_t writers[2];
     map = made(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096);
