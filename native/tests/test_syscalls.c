@@ -131,7 +131,7 @@ static void start_agent(void)
 }
 
 static wbpf_syscall_link *links[NUMBERS][2], *raw_link;
-static uint64_t to_attach;
+static _Atomic uint64_t to_attach;
 
 static void attach_one(void)
 {
