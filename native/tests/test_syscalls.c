@@ -136,8 +136,8 @@ static _Atomic uint64_t to_attach;
 static void attach_one(void)
 {
     uint64_t number = to_attach;
-    CHECK(wbpf_syscall_link_create(WBPF_SYSCALL_ENTRY, number, entry_program, &links[number][0]) == 0);
-    CHECK(wbpf_syscall_link_create(WBPF_SYSCALL_EXIT, number, exit_program, &links[number][1]) == 0);
+    CHECK(wbpf_syscall_link_create(WBPF_SYSCALL_ENTRY, number, entry_program, 0, &links[number][0]) == 0);
+    CHECK(wbpf_syscall_link_create(WBPF_SYSCALL_EXIT, number, exit_program, 0, &links[number][1]) == 0);
 }
 
 static void detach_all(void)
@@ -157,7 +157,7 @@ static void detach_all(void)
 
 static void attach_raw(void)
 {
-    CHECK(wbpf_syscall_link_create(WBPF_SYSCALL_ENTRY, WBPF_SYSCALL_ALL_RAW, raw_program, &raw_link) == 0);
+    CHECK(wbpf_syscall_link_create(WBPF_SYSCALL_ENTRY, WBPF_SYSCALL_ALL_RAW, raw_program, 0, &raw_link) == 0);
 }
 
 static void attach(uint64_t number)

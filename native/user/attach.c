@@ -5,6 +5,7 @@
 #include "user/helpers.h"
 #include "user/links.h"
 #include "user/sites.h"
+#include "user/syscalls.h"
 #include "user/tracer.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ struct client {
     union {
         wbpf_site_link *site;
         wbpf_function_link *function;
+        wbpf_syscall_link *syscall;
     } link;
     wbpf_user_program *program;
     uint32_t map_count;
@@ -136,6 +138,14 @@ static int link_program(struct client *client, const struct wbpf_attach_request 
         if (error && !reply->why[0])
             refuse(reply, error, strerror(-error));
         return reply->error = error;
+    case WBPF_ATTACH_SYSCALL_ENTRY:
+    case WBPF_ATTACH_SYSCALL_EXIT:
+        error = wbpf_syscall_link_create(request->kind, request->where, client->program, request->cookie,
+                                         &client->link.syscall);
+        reply->sites = error == 0;
+        if (error == -EOPNOTSUPP)
+            return refuse(reply, error, "the kernel has no Syscall User Dispatch for its processor");
+        return error ? refuse(reply, error, strerror(-error)) : 0;
     default:
         return refuse(reply, -EOPNOTSUPP, "this version of libwbpf has no such places");
     }
@@ -150,6 +160,10 @@ static void unlink_program(struct client *client, struct wbpf_attach_reply *repl
     case WBPF_ATTACH_FUNCTION_ENTRY:
     case WBPF_ATTACH_FUNCTION_RETURN:
         wbpf_function_link_destroy(client->link.function, &reply->stopped);
+        break;
+    case WBPF_ATTACH_SYSCALL_ENTRY:
+    case WBPF_ATTACH_SYSCALL_EXIT:
+        wbpf_syscall_link_destroy(client->link.syscall, &reply->stopped);
         break;
     }
 }
@@ -204,7 +218,7 @@ static void finish(struct client *client, bool answer)
     wbpf_user_program_destroy(client->program);
     for (uint32_t i = 0; i < client->map_count; i++)
         wbpf_user_map_close(client->maps[i]);
-    reply.missed = wbpf_links_missed();
+    reply.missed = wbpf_links_missed() + wbpf_syscalls_missed();
     if (answer)
         send(client->fd, &reply, sizeof reply, MSG_NOSIGNAL | MSG_DONTWAIT);
     close(client->fd);
@@ -364,8 +378,11 @@ static void begin_in_child(void)
     wbpf_links_forget();
     wbpf_sites_forget();
     wbpf_functions_forget();
-    if (open_socket() == 0)
+    wbpf_syscalls_forget();
+    if (open_socket() == 0) {
         wbpf_tracer_wait(true);
+        wbpf_syscalls_begin();
+    }
 }
 
 int wbpf_probes_listen(void)

@@ -50,7 +50,7 @@ struct wbpf_attach_code {
 struct wbpf_attach_request {
     uint64_t magic;
     uint32_t kind, flags;
-    uint64_t where; /* an address, or the number of a system call; UINT64_MAX: all */
+    uint64_t where; /* an address, or the number of a system call or WBPF_SYSCALL_ALL… */
     uint64_t cookie;
     uint64_t semaphore; /* 16 bits that are counted up while it is attached; 0: none. Of functions */
     char site[256];     /* provider:name */

@@ -1,5 +1,7 @@
 /* Helpers that need no map; the table of all is looked up here. */
 #include "user/helpers.h"
+#include "user/direct.h"
+#include "user/syscalls.h"
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
@@ -53,7 +55,7 @@ HELPER(get_prandom_u32)
 HELPER(get_current_comm)
 {
     char name[16] = "";
-    prctl(PR_GET_NAME, name);
+    (void)WBPF_DIRECT(SYS_prctl, PR_GET_NAME, name);
     if (r2 < 1)
         return (uint64_t)-EINVAL;
     size_t bytes = r2 < sizeof name ? r2 : sizeof name;
@@ -75,12 +77,12 @@ HELPER(get_smp_processor_id)
 
 HELPER(get_current_pid_tgid)
 {
-    return (uint64_t)getpid() << 32 | (uint32_t)syscall(SYS_gettid);
+    return wbpf_current_ids();
 }
 
 HELPER(get_current_uid_gid)
 {
-    return (uint64_t)getgid() << 32 | (uint32_t)getuid();
+    return (uint64_t)WBPF_DIRECT(SYS_getgid) << 32 | (uint32_t)WBPF_DIRECT(SYS_getuid);
 }
 
 HELPER(get_attach_cookie)

@@ -1,11 +1,14 @@
 /* Helpers that work on maps, on memory that may not be there, and with functions of the program. */
 #include "maps/maps.h"
+#include "user/direct.h"
 #include "user/helpers.h"
 #include "user/packets.h"
+#include "user/syscalls.h"
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -203,7 +206,8 @@ HELPER(dynptr_data)
 static int read_memory(void *to, uint64_t from, size_t bytes)
 {
     struct iovec here = {to, bytes}, there = {MEMORY(from), bytes};
-    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)bytes ? 0 : -EFAULT;
+    uint32_t pid = (uint32_t)(wbpf_current_ids() >> 32);
+    return WBPF_DIRECT(SYS_process_vm_readv, pid, &here, 1, &there, 1, 0) == (long)bytes ? 0 : -EFAULT;
 }
 
 HELPER(probe_read)

@@ -161,7 +161,7 @@ VISIBLE int wbpf_syscall_before(struct frame *frame)
     case __NR_vfork:
         return make(thread, frame);
     case __NR_exit:
-        if (thread && !thread->borrowed)
+        if (thread && thread->taken && !thread->borrowed)
             wbpf_thread_release(thread);
         return GO_CALL;
     case __NR_prctl:
@@ -192,7 +192,7 @@ VISIBLE void wbpf_syscall_after(struct frame *frame)
     }
     if (want & WANT_EXIT)
         wbpf_syscall_tell(wbpf_traced_thread, frame, frame->number, true, frame->result);
-    if (!wbpf_syscalls_active && wbpf_traced_thread)
+    if (!wbpf_syscalls_active && wbpf_traced_thread && wbpf_traced_thread->taken)
         wbpf_thread_disarm(wbpf_traced_thread);
 }
 

@@ -205,7 +205,7 @@ static void care_pselect(struct frame *frame)
 
 bool wbpf_signals_care(struct traced_thread *thread, struct frame *frame)
 {
-    if (!thread)
+    if (!thread || !thread->taken)
         return false;
     switch (frame->number) {
     case __NR_rt_sigaction:

@@ -47,6 +47,8 @@ struct traced_thread {
 
 #define THREADS_MOST 1024
 extern struct traced_thread wbpf_traced_threads[THREADS_MOST];
+/* That of our own thread: it is taken by nobody, and always inside. */
+extern struct traced_thread wbpf_untraced_thread;
 extern __thread struct traced_thread *wbpf_traced_thread __attribute__((tls_model("initial-exec")));
 
 extern bool wbpf_syscalls_active;
@@ -83,6 +85,9 @@ void wbpf_syscall_tell(struct traced_thread *thread, const struct frame *frame, 
                        uint64_t result);
 
 /* ---- syscall_threads.c ---- */
+/* Calls that do not return to the stack that they were made on: as long as there are stubs, they need care.
+ */
+bool wbpf_syscall_leaves_stack(uint32_t number);
 /* NULL: there is no room. */
 struct traced_thread *wbpf_thread_arm(void);
 void wbpf_thread_disarm(struct traced_thread *thread);

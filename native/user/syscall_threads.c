@@ -17,7 +17,13 @@
 #define GUARD_BYTES   4096
 
 struct traced_thread wbpf_traced_threads[THREADS_MOST];
+struct traced_thread wbpf_untraced_thread = {.inside = 1};
 __thread struct traced_thread *wbpf_traced_thread __attribute__((tls_model("initial-exec")));
+
+bool wbpf_syscall_leaves_stack(uint32_t number)
+{
+    return number == __NR_clone || number == __NR_clone3 || number == __NR_vfork;
+}
 
 bool wbpf_copy_in(void *to, uint64_t from, uint64_t bytes)
 {
@@ -112,12 +118,15 @@ void wbpf_thread_disarm(struct traced_thread *thread)
 
 void wbpf_syscalls_forget(void)
 {
-    if (!wbpf_syscalls_active)
+    if (!wbpf_syscalls_active) {
+        if (wbpf_syscalls_born_by == __NR_execve)
+            wbpf_syscalls_born_by = __NR_clone; /* by libc's fork() */
         return;
+    }
     bool blocks = wbpf_traced_thread && wbpf_traced_thread->blocks;
     wbpf_syscalls_active = false;
     for (uint32_t i = 0; i < NUMBERS; i++)
-        wbpf_syscall_wanted[i] = 0;
+        wbpf_syscall_wanted[i] = wbpf_syscall_leaves_stack(i) ? WANT_CARE : 0;
     for (uint32_t i = 0; i < LISTS; i++)
         wbpf_syscall_lists[0][i] = wbpf_syscall_lists[1][i] = NULL;
     for (uint32_t i = 0; i < THREADS_MOST; i++) {

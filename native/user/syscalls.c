@@ -10,10 +10,13 @@
 #include <stdlib.h>
 
 #if !defined(WBPF_HAVE_SYSCALLS)
+#include <sys/syscall.h>
+#include <unistd.h>
+
 int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_program *program,
-                             wbpf_syscall_link **out)
+                             uint64_t cookie, wbpf_syscall_link **out)
 {
-    (void)kind, (void)number, (void)program, (void)out;
+    (void)kind, (void)number, (void)program, (void)cookie, (void)out;
     return -EOPNOTSUPP;
 }
 void wbpf_syscall_link_destroy(wbpf_syscall_link *link, uint64_t *stopped)
@@ -27,6 +30,10 @@ uint64_t wbpf_syscalls_missed(void)
 }
 void wbpf_syscalls_begin(void) {}
 void wbpf_syscalls_forget(void) {}
+uint64_t wbpf_current_ids(void)
+{
+    return (uint64_t)getpid() << 32 | (uint32_t)WBPF_DIRECT(SYS_gettid);
+}
 #else
 
 #include <asm/ptrace.h>
@@ -53,7 +60,7 @@ void wbpf_syscalls_forget(void) {}
 struct wbpf_syscall_link {
     struct wbpf_syscall_link *next;
     const wbpf_user_program *program;
-    uint64_t number, stopped;
+    uint64_t number, cookie, stopped;
     bool exit;
 };
 
@@ -113,7 +120,7 @@ struct tracepoint_context {
 
 static void run(struct wbpf_syscall_link *link, void *context, size_t bytes)
 {
-    wbpf_user_run run = {.context = context, .context_bytes = bytes, .fuel = FUEL};
+    wbpf_user_run run = {.context = context, .context_bytes = bytes, .fuel = FUEL, .cookie = link->cookie};
     if (wbpf_user_program_run(link->program, &run) != 0)
         __atomic_fetch_add(&link->stopped, 1, __ATOMIC_RELAXED);
 }
@@ -210,6 +217,8 @@ static uint8_t want_of(uint32_t number)
     for (size_t i = 0; wbpf_syscalls_active && i < sizeof cared_for / sizeof *cared_for; i++)
         if (cared_for[i] == number)
             want |= WANT_CARE;
+    if (wbpf_syscall_leaves_stack(number))
+        want |= WANT_CARE;
     return want;
 }
 
@@ -339,7 +348,7 @@ static struct wbpf_syscall_link **list_of(const struct wbpf_syscall_link *link)
 }
 
 int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_program *program,
-                             wbpf_syscall_link **out)
+                             uint64_t cookie, wbpf_syscall_link **out)
 {
     if ((kind != WBPF_SYSCALL_ENTRY && kind != WBPF_SYSCALL_EXIT) ||
         (number >= NUMBERS && number < WBPF_SYSCALL_ALL_RAW))
@@ -349,7 +358,9 @@ int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_pro
         return -ENOMEM;
     link->program = program;
     link->number = number;
+    link->cookie = cookie;
     link->exit = kind == WBPF_SYSCALL_EXIT;
+    wbpf_traced_thread = &wbpf_untraced_thread;
     pthread_mutex_lock(&wbpf_syscall_mutex);
     int error = wbpf_syscall_links ? 0 : start();
     if (!error) {
@@ -400,5 +411,14 @@ void wbpf_syscalls_begin(void)
     struct frame frame = {.number = wbpf_syscalls_born_by};
     if (thread && frame.number < NUMBERS && wbpf_syscall_wanted[frame.number] & WANT_EXIT)
         wbpf_syscall_tell(thread, &frame, frame.number, true, 0);
+}
+
+/* They are known while a program runs at a system call: forks and their like are such calls. */
+uint64_t wbpf_current_ids(void)
+{
+    const struct traced_thread *thread = wbpf_traced_thread;
+    if (thread && thread->taken && thread->inside)
+        return (uint64_t)thread->pid << 32 | thread->tid;
+    return (uint64_t)WBPF_DIRECT(SYS_getpid) << 32 | (uint32_t)WBPF_DIRECT(SYS_gettid);
 }
 #endif

@@ -18,7 +18,7 @@ typedef struct wbpf_syscall_link wbpf_syscall_link;
 /* The program must stay until the link is destroyed. All threads that can take a signal are traced when it
  * returns, others from the time on that they do. -EOPNOTSUPP: neither this machine nor this kernel has it. */
 int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_program *program,
-                             wbpf_syscall_link **out);
+                             uint64_t cookie, wbpf_syscall_link **out);
 /* When it returns, no thread is in the program any more. Runs that a check ended in *stopped. */
 void wbpf_syscall_link_destroy(wbpf_syscall_link *link, uint64_t *stopped);
 /* Calls out of signal handlers that interrupted a program, and of threads that there was no room for. */
@@ -26,6 +26,8 @@ uint64_t wbpf_syscalls_missed(void);
 /* In a process that was traced from its first instruction on, by its only thread, when all links are there:
  * the call that made it (execve, or fork in the parent) returns 0. */
 void wbpf_syscalls_begin(void);
+/* Of the thread that runs: its process in the upper half, itself in the lower. */
+uint64_t wbpf_current_ids(void);
 /* In a child after fork: nothing is attached there. */
 void wbpf_syscalls_forget(void);
 

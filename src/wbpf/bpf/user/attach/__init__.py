@@ -30,6 +30,7 @@ MODULES = {
     "tcx": "packets",
     "xdp": "packets",
     "usdt": "usdt",
+    **dict.fromkeys(("tp", "tracepoint", "raw_tp", "raw_tracepoint"), "syscalls"),
     **dict.fromkeys(("uprobe", "uprobe.s", "uretprobe", "uretprobe.s"), "function"),
 }
 _HOMES = {
