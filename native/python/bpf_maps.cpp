@@ -84,7 +84,8 @@ nb::tuple program_run(int fd, nb::bytes data, nb::bytes context, uint32_t repeat
                       uint32_t context_room)
 {
     std::string data_out(data_room, '\0'), context_out(context_room, '\0');
-    std::string context_in(context.c_str(), context.size()); /* where programs of type syscall write as well */
+    std::string context_in(context.c_str(),
+                           context.size()); /* where programs of type syscall write as well */
     wbpf_program_run_spec spec = {};
     spec.data = data.size() ? data.c_str() : nullptr;
     spec.data_bytes = static_cast<uint32_t>(data.size());
