@@ -100,6 +100,6 @@ def test_btf_is_carried_or_fetched(kernel: str, tmp_path: Path) -> None:
         "etc/os-release": Path("/etc/os-release"),
         "without_btf_in_guest.py": CHECKS,
     }
-    result = run_in_vm(kernel, ["python", "/without_btf_in_guest.py", "/tmp"], files=files, timeout_s=150)
+    result = run_in_vm(kernel, ["python", "/without_btf_in_guest.py", "/tmp"], files=files, timeout_s=240)
     assert result.status == 0, result.output
     judge(result.output, btf.stem)

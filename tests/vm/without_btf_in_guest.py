@@ -37,7 +37,7 @@ def traced(module: str, *options: str) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
             assert process.stdout
-            timer = threading.Timer(60, process.kill)
+            timer = threading.Timer(100, process.kill)
             timer.start()
             while process.poll() is None and not select.select([process.stdout], [], [], 0.2)[0]:
                 subprocess.run(["echo", "until it is attached"], stdout=subprocess.DEVNULL, check=True)
