@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,6 +153,9 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
         insns = decode(spec.code)
         if wrong := _wrong_call(insns, len(spec.maps)):
             raise BpfError(f"program {name!r} can't be loaded", spec.said(wrong.at, wrong.why))
+        # As in the kernel, what can't be reached may call helpers that there are not.
+        missing = _missing_helpers(insns)
+        insns = [replace(insn, imm=POISON) if insn.at in missing else insn for insn in insns]
         flow = analyse(insns)
         verdict = verify(flow, spec.context, [one.model for one in spec.maps])
         # What a checked program may write is no place for addresses that others rely on.
@@ -163,6 +166,9 @@ def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
         may_be_checked = not spec.context.places and not locks
         checks = spec.checks and may_be_checked
         refused = verdict.fatal or ([] if checks else verdict.problems)
+        if refused and refused[0].at in missing:
+            why = spec.said(refused[0].at, missing[refused[0].at])
+            raise BpfError(f"program {name!r} can't be loaded", why)
         if refused:
             hint = "run it with checks" if may_be_checked and not verdict.fatal else ""
             why = spec.said(refused[0].at, refused[0].why)
@@ -200,17 +206,24 @@ def _compile(assemblies: Mapping[str, str], count: int) -> Blob:
     return compile_blob(assemblies, count)
 
 
+def _missing_helpers(insns: list[Insn]) -> dict[int, str]:
+    """Calls of helpers that user space does not have, and why each can't be made."""
+    missing = {}
+    for insn in insns:
+        called = insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm not in (12, POISON)
+        if called and not _native.have_user_helper(insn.imm):
+            name = helper_name(insn.imm)
+            name = name if name.startswith("number ") else f"bpf_{name}"
+            missing[insn.at] = f"there is no helper {name} in user space"
+    return missing
+
+
 def _wrong_call(insns: list[Insn], maps: int) -> Problem | None:
     """The first instruction that needs what is not there."""
     for insn in insns:
-        if insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm not in (12, POISON):
-            if not _native.have_user_helper(insn.imm):
-                name = helper_name(insn.imm)
-                name = name if name.startswith("number ") else f"bpf_{name}"
-                return Problem(insn.at, f"there is no helper {name} in user space")
-        elif insn.opcode == 0x85 and insn.src == Call.KFUNC:
+        if insn.opcode == 0x85 and insn.src == Call.KFUNC:
             return Problem(insn.at, "there are no kernel functions in user space")
-        elif insn.is_wide and insn.src not in (Wide.NUMBER, Wide.CODE):
+        if insn.is_wide and insn.src not in (Wide.NUMBER, Wide.CODE):
             linked = insn.src in (Wide.MAP_INDEX, Wide.MAP_INDEX_VALUE)
             if not linked or insn.imm & 0xFFFFFFFF >= maps:
                 why = "it refers to a map or a variable, which a program by itself does not have"
