@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import pytest
 
+from wbpf.bpf.user.attach import Traced
 from wbpf.wasm import Module
 from wbpf.wasm.filters import Filter
 from wbpf.wasm.grants import Grants
@@ -32,7 +33,13 @@ class Running:
     """A program that traces in a `with` block; behind it, `events` are all that it emitted."""
 
     def __init__(
-        self, module: Path, filter: Filter | None = None, backend: str = "kernel", **params: Any
+        self,
+        module: Path,
+        filter: Filter | None = None,
+        backend: str = "kernel",
+        *,
+        traced: Traced | None = None,
+        **params: Any,
     ) -> None:
         self._backend = backend
         self.events: list[Fields] = []
@@ -42,6 +49,7 @@ class Running:
             grants=Grants.all(),
             filter=filter,
             backend=backend,
+            traced=traced,
             on_event=lambda event: self.events.append(event.fields),
             on_log=lambda _, text: self._attached.set() if text == "attached" else None,
         )

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.programs.conftest import Built
 from tests.integration.programs.running import HERE, Running
+from wbpf.bpf.user.attach import Traced
 
 Call = Callable[[str], int]
 
@@ -47,6 +48,20 @@ def test_uprobe(built: Built, program: Path, call: Call) -> None:
     ]
     assert {(event["pid"], event["tid"], event["comm"]) for event in uprobe.events} == {(pid, pid, "called")}
     assert all(event["duration"] > 0 for event in uprobe.events)
+
+
+def test_uprobe_without_the_kernel(built: Built, program: Path, call: Call) -> None:
+    """The same module, with the same output, in the process itself."""
+    pid = call("add 0")
+    with Running(built("uprobe"), backend="user", traced=Traced.of(pid), function=f"{program}:add") as uprobe:
+        call("add 3000")
+    assert [(event["arguments"], event["result"]) for event in uprobe.events] == [
+        ([i, 2 * i, 2**64 - 1], 3 * i - 1) for i in range(3000)
+    ]
+    assert {(event["pid"], event["tid"], event["comm"]) for event in uprobe.events} == {(pid, pid, "called")}
+    with Running(built("uprobe"), backend="user", traced=Traced.of(pid), function=f"{program}:sum") as uprobe:
+        call("sum 20")
+    assert [event["arguments"][0] for event in uprobe.events] == list(range(21))
 
 
 def test_uprobe_of_a_function_that_calls_itself(built: Built, program: Path, call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -362,6 +363,26 @@ def test_missing_privileges_are_named(running: subprocess.Popen[bytes], tmp_path
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("AccessError"), done.stdout + done.stderr
     assert "run as" in done.stdout
+
+
+def test_the_example_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WBPF_DIR", str(tmp_path / "wbpf"))
+    root = HERE.parents[2]
+    page = (root / "docs/hooks.md").read_text()
+    script, program = re.findall(r"^```(?:c|python)\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "calls.bpf.c").write_text(program)
+    compile_bpf(tmp_path / "calls.bpf.c", tmp_path / "calls.bpf.o")
+    called = root / "tests/integration/programs/called.c"
+    subprocess.run(["cc", "-O1", "-o", tmp_path / "called", called], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input="add 3\n",
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "3 calls\n"
 
 
 def test_what_can_not_be_hooked_says_why(target: Target, functions_elf: bytes) -> None:

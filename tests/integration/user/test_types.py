@@ -1,28 +1,35 @@
-"""One object, and two versions of an application whose structure differs."""
+"""One module, and two versions of an application whose structure differs."""
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.integration.user.conftest import HERE
 from wbpf.bpf.btf.dwarf import from_dwarf
-from wbpf.bpf.user.attach import Traced
-from wbpf.bpf.user.objects import UserObject
-from wbpf.build import compile_bpf
-from wbpf.errors import BpfError
+from wbpf.build import Project, build
+
+RUN = (sys.executable, "-m", "wbpf.cli", "run", "--backend", "user", "--allow", "all", "-o", "json")
 
 
 @pytest.fixture(scope="session")
-def moved_elf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return compile_bpf(HERE / "moved.bpf.c", tmp_path_factory.mktemp("moved") / "moved.bpf.o").read_bytes()
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(Project.load(HERE / "moved"), tmp_path_factory.mktemp("moved") / "moved.wasm").path
 
 
-def build(version: int, kind: str, folder: Path) -> Path:
-    program = folder / f"version{version}"
-    subprocess.run(["gcc", "-O2", "-g", f"-DVERSION={version}", HERE / "moved.c", "-o", program], check=True)
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WBPF_DIR", str(tmp_path / "wbpf"))
+
+
+def version(number: int, kind: str, folder: Path) -> Path:
+    """The application, with its types as DWARF, as BTF or without."""
+    program = folder / "moved"
+    subprocess.run(["gcc", "-O2", "-g", f"-DVERSION={number}", HERE / "moved.c", "-o", program], check=True)
     if kind != "dwarf":
         types = folder / "types.btf"
         types.write_bytes(from_dwarf(program))
@@ -31,34 +38,46 @@ def build(version: int, kind: str, folder: Path) -> Path:
     return program
 
 
+def run(moved: Path, *arguments: str | Path, input: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*RUN, moved, *arguments], input=input, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
 @pytest.mark.parametrize("kind", ["dwarf", "btf"])
-@pytest.mark.parametrize("version", [1, 2])
-def test_fields_are_found_where_they_moved(
-    version: int, kind: str, moved_elf: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WBPF_DIR", str(tmp_path / "wbpf"))
-    program = build(version, kind, tmp_path)
-    with (
-        Traced.launch([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as traced,
-        UserObject(moved_elf, "moved", traced=traced) as probe,
-    ):
-        probe.load()
-        probe.programs["on_order"].attach(f"{program}:place_order")
-        traced.go()
-        assert traced.process is not None
-        traced.process.communicate(b"x", timeout=20)
-        seen = [probe.variables[name] for name in ("number", "price_cents", "customer", "name")]
-        assert seen == [42, 1999, 7, "Ada"]
+@pytest.mark.parametrize("number", [1, 2])
+def test_fields_are_found_where_they_moved(number: int, kind: str, moved: Path, tmp_path: Path) -> None:
+    done = run(moved, "--", version(number, kind, tmp_path), input="xx")
+    assert done.returncode == 0, done.stderr
+    events = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    seen = [
+        {name: json.loads(line)[name] for name in ("number", "price_cents", "customer", "name")}
+        for line in events
+    ]
+    assert seen == 2 * [{"number": 42, "price_cents": 1999, "customer": 7, "name": "Ada"}]
 
 
-def test_without_types_it_is_refused(
-    moved_elf: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WBPF_DIR", str(tmp_path / "wbpf"))
-    program = build(1, "none", tmp_path)
-    with (
-        Traced.launch([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as traced,
-        UserObject(moved_elf, "moved", traced=traced) as probe,
-        pytest.raises(BpfError, match="no such member or value"),
-    ):
-        probe.load()
+def test_types_of_a_process_that_runs(moved: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [version(2, "dwarf", tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as application:
+        assert application.stdin is not None and application.stdout is not None
+        assert application.stdout.readline() == "ready\n"
+        with subprocess.Popen(
+            [*RUN, "-v", moved, "--pid", str(application.pid)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as tracer:
+            assert tracer.stderr is not None and tracer.stdout is not None
+            assert tracer.stderr.readline() == "info: attached\n"
+            application.stdin.write("x")
+            application.stdin.close()
+            assert json.loads(tracer.stdout.readline())["number"] == 42
+            tracer.terminate()
+
+
+def test_without_types_it_is_refused(moved: Path, tmp_path: Path) -> None:
+    done = run(moved, "--", version(1, "none", tmp_path), input="")
+    assert done.returncode != 0
+    assert "no such member or value" in done.stderr
