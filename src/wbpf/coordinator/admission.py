@@ -121,6 +121,8 @@ class Admission:
         """Admit a trace at once, unless it may have to give way to others: then `hold` it."""
         self._offered += candidate.cost
         share = self._share(candidate)
+        if now_s - share.asked_s >= CREDIT_S:
+            share.finish = min(share.finish, self._virtual)  # what it had before is forgotten
         share.asked_s = now_s
         self._fill(now_s)
         crowded = in_flight + candidate.cost > CROWDED * self.spec.in_flight_most

@@ -18,6 +18,7 @@ from wbpf.coordinator.admission import (
 )
 
 WEIGHTS = {"heavy": 3.0, "light": 1.0}
+FEATHER = 0.001
 
 
 class Load:
@@ -38,7 +39,12 @@ class Load:
         self._budget = 0.0
 
     def fire(self, name: str, trace_id: bytes = b"", cost: int = 1) -> bytes:
-        candidate = Candidate(name, WEIGHTS.get(name, 1.0), trace_id or self.rng.randbytes(16), cost)
+        candidate = Candidate(
+            name,
+            WEIGHTS.get(name, FEATHER if name == "feather" else 1.0),
+            trace_id or self.rng.randbytes(16),
+            cost,
+        )
         self.asked_s.setdefault(candidate.trace_id, self.now_s)
         if self.admission.admit(candidate, self.now_s, self.in_flight):
             self._answer(candidate, True)
@@ -301,6 +307,16 @@ def test_silence_earns_no_more_than_a_moment_of_service(silent: str) -> None:
     load.run(steadily({"heavy": 600, "light": 600}, 6), 6)
     share = 60 * WEIGHTS[silent] / 4
     assert share * 6 < load.admitted[silent] < share * (6 + CREDIT_S) + BURST_S * 60
+
+
+def test_what_a_name_had_is_forgotten_when_it_has_been_silent() -> None:
+    load = Load(LIMITED)
+    load.run(steadily({"heavy": 600, "feather": 100}, 4), 4)
+    assert 0 < load.admitted["feather"] < 30, "each counts as a thousand"
+    load.run(steadily({"light": 600}, CREDIT_S + 1), CREDIT_S + 1)
+    load.admitted.clear()
+    load.run(steadily({"light": 600, "feather": 100}, 0.5), 0.5)
+    assert load.admitted["feather"] >= 1
 
 
 def test_names_and_what_is_held_are_bounded() -> None:
