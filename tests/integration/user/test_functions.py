@@ -199,6 +199,17 @@ def test_places_by_offset(target: Target, functions_elf: bytes) -> None:
         assert program.variables["count"] == THREADS * 20 + 2000
 
 
+def test_places_by_line(target: Target, functions_elf: bytes) -> None:
+    source = (HERE / "functions.c").read_text().splitlines()
+    line = next(at for at, text in enumerate(source, 1) if "return a * 3 + b;" in text)
+    program = probes(functions_elf, target)
+    with program.programs["on_entry"].attach(f"{target.program}:functions.c:{line}"):
+        target.do("run 10")
+    assert program.variables["count"] == THREADS * 10
+    with pytest.raises(BpfError, match="has no code at line 100000"):
+        program.programs["on_entry"].attach(f"{target.program}:functions.c:100000")
+
+
 def test_detaching_under_load(target: Target, functions_elf: bytes) -> None:
     before = target.code()
     program = probes(functions_elf, target)

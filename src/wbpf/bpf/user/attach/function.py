@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from wbpf.bpf.target import Kind, UserTarget, kind_of, parse_targets
 from wbpf.bpf.user.attach import binary
+from wbpf.bpf.user.attach.lines import address_of
 from wbpf.bpf.user.attach.link import Detached
 from wbpf.bpf.user.attach.moving import move
 from wbpf.bpf.user.attach.traced import Link, Traced
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.objects import UserObjectProgram
 
 _BEHIND = 64
+_LINE = re.compile(r"(.+?):([^:]+\.\w+)")  # and the line is taken for an offset
 _FUNCTION_MOST = 1 << 20
 _KINDS = {Kind.UPROBE: AttachKind.FUNCTION_ENTRY, Kind.URETPROBE: AttachKind.FUNCTION_RETURN}
 
@@ -93,8 +96,11 @@ def demand_machine(what: str) -> None:
 
 def find(pid: int, target: UserTarget, kind: AttachKind, cookie: int, what: str) -> Spot:
     """Where a function is in a process, and how its begin is replaced. Raises: as `attach`."""
-    file, parts = binary.loaded(pid, target.path, what)
-    if target.symbol:
+    line = _LINE.fullmatch(target.path) if not target.symbol and not Path(target.path).exists() else None
+    file, parts = binary.loaded(pid, line[1] if line else target.path, what)
+    if line:
+        address = address_of(Path(f"/proc/{pid}/root{file.path}"), line[2], target.offset, what)
+    elif target.symbol:
         function = file.function(target.symbol, what)
         address = function.address + target.offset
         if target.offset and target.offset >= function.size:
