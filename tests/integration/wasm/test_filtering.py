@@ -78,9 +78,7 @@ def counted(calls: Module, tmp_path: Path) -> Iterator[Callable[..., dict[int, i
 
         def count(done: Callable[[], None], *options: str) -> dict[int, int]:
             command = [
-                sys.executable,
-                "-m",
-                "wbpf.cli",
+                str(Path(sys.executable).with_name("wbpf")),
                 "run",
                 *options,
                 str(path),

@@ -37,9 +37,10 @@ REFUSED = (
 
 
 class Terminal:
-    """A command whose standard input and error are a terminal of its own; standard output is a pipe."""
+    """`wbpf run`, whose standard input and error are a terminal of its own; standard output is a pipe."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *words: str) -> None:
+        command = [str(Path(sys.executable).with_name("wbpf")), "run", *words]
         self._ours, theirs = pty.openpty()
         self._process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs)
         os.close(theirs)
@@ -80,7 +81,7 @@ def app(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("answer", ["y", "YES"])
 def test_yes_grants_it(app: Path, answer: str) -> None:
-    terminal = Terminal(sys.executable, "-m", "wbpf.cli", "run", str(app))
+    terminal = Terminal(str(app))
     terminal.until("[y/N] ")
     assert terminal.text == QUESTION
     terminal.type(f"{answer}\n")
@@ -92,7 +93,7 @@ def test_yes_grants_it(app: Path, answer: str) -> None:
     ("typed", "shown"), [("n\n", "n\n"), ("\n", "\n"), ("yess\n", "yess\n"), ("\x04", "\n")]
 )
 def test_anything_else_refuses_it(app: Path, typed: str, shown: str) -> None:
-    terminal = Terminal(sys.executable, "-m", "wbpf.cli", "run", str(app))
+    terminal = Terminal(str(app))
     terminal.until("[y/N] ")
     terminal.type(typed)
     assert terminal.end() == 3
@@ -100,8 +101,8 @@ def test_anything_else_refuses_it(app: Path, typed: str, shown: str) -> None:
 
 
 def test_a_flag_is_the_answer(app: Path) -> None:
-    terminal = Terminal(sys.executable, "-m", "wbpf.cli", "run", "--allow", "all", str(app))
+    terminal = Terminal("--allow", "all", str(app))
     assert terminal.end() == 7
     assert terminal.text == "app.wasm ended with status 7\n"
-    terminal = Terminal(sys.executable, "-m", "wbpf.cli", "run", "--allow", "none", str(app))
+    terminal = Terminal("--allow", "none", str(app))
     assert (terminal.end(), terminal.text) == (3, REFUSED)
