@@ -19,7 +19,7 @@ from wbpf.build.shapes import Record
 from wbpf.build.skeleton import Skeleton, generate
 from wbpf.errors import BuildError, ConfigError
 from wbpf.wasm.manifest import Capabilities, Manifest, ObjectNeeds
-from wbpf.wasm.sections import BTF, MANIFEST, OBJECT_PREFIX, with_sections
+from wbpf.wasm.sections import AOT_PREFIX, BTF, MANIFEST, OBJECT_PREFIX, with_sections
 
 #: Folder of a project with what is made; nothing in it has to be kept.
 OUT = "build"
@@ -48,6 +48,7 @@ def build(
     *,
     vmlinux: str | None = None,
     min_btf: Sequence[Path] = (),
+    aot: Sequence[str] = (),
 ) -> BuildResult:
     """Build a project.
 
@@ -56,10 +57,12 @@ def build(
         out: the module; None for NAME.wasm in the project's `build` folder.
         vmlinux: BTF for `vmlinux.h`: a file, or an archive's folder or URL; None for the running kernel's.
         min_btf: kernels whose BTF is embedded, reduced; see `wbpf.build.min_btf`.
+        aot: architectures that its programs are translated for, for user space; see docs/user-backend.md.
 
     Raises:
         ConfigError: wbpf.toml can't be used.
         BuildError: a compiler is missing, or refuses a source.
+        BpfError: a program can't be translated for user space.
     """
     if isinstance(project, Path):
         project = Project.load(project)
@@ -86,12 +89,30 @@ def build(
     contents[MANIFEST] = manifest.to_json()
     if min_btf:
         contents[BTF] = reduced_btf(min_btf, [path.read_bytes() for path in objects.values()])
+    contents |= _translated(objects, manifest, aot)
     path = out or folder / f"{project.spec.name}.wasm"
     try:
         path.write_bytes(with_sections(wasm.read_bytes(), contents))
     except OSError as error:
         raise BuildError(f"{path} can't be written", error.strerror or str(error)) from error
     return BuildResult(path, manifest, objects, tuple(skeletons))
+
+
+def _translated(objects: dict[str, Path], manifest: Manifest, aot: Sequence[str]) -> dict[str, bytes]:
+    """Sections with the programs as they are with the parameters' defaults, for user space."""
+    if not aot:
+        return {}
+    from wbpf.bpf.user.objects import UserObject
+    from wbpf.wasm.settled import Settled
+
+    settled = Settled.of(manifest, manifest.name, {}, complete=False)
+    sections = {f"{AOT_PREFIX}{arch}": b"" for arch in aot}
+    for name, path in objects.items():
+        with UserObject(path.read_bytes(), name) as one:
+            settled.apply(one)
+            for arch, translated in one.translate(aot).items():
+                sections[f"{AOT_PREFIX}{arch}"] += translated
+    return sections
 
 
 def manifest_of(project: Project, objects: dict[str, Path], records: tuple[Record, ...]) -> Manifest:

@@ -35,6 +35,13 @@ def build(
             help="Embed, reduced, the BTF of a kernel: RELEASE.btf, or a folder of them. Repeatable.",
         ),
     ] = None,
+    aot: Annotated[
+        str,
+        typer.Option(
+            metavar="ARCH,…",
+            help="Translate the programs ahead for user space: x86_64, aarch64. docs/user-backend.md",
+        ),
+    ] = "",
     verbose: Annotated[
         bool,
         typer.Option("--verbose", "-v", help="Show all that the compilers say, when they refuse a source."),
@@ -49,7 +56,8 @@ def build(
     timer.daemon = True
     timer.start()
     try:
-        result = build_project(folder, out, vmlinux=vmlinux, min_btf=min_btf or ())
+        architectures = [one.strip() for one in aot.split(",") if one.strip()]
+        result = build_project(folder, out, vmlinux=vmlinux, min_btf=min_btf or (), aot=architectures)
     except BuildError as error:
         if verbose:
             for line in error.log.splitlines():

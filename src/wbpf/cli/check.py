@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,13 @@ _COLUMNS = [
 ]
 
 
+class Backend(StrEnum):
+    """What `--backend` takes."""
+
+    KERNEL = "kernel"
+    USER = "user"
+
+
 def check(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .wasm module, or an eBPF object (.bpf.o).")],
@@ -40,6 +48,9 @@ def check(
         str | None,
         typer.Option(metavar="RELEASE", help="Another kernel than this host's; its BTF comes by --btf."),
     ] = None,
+    backend: Annotated[
+        Backend, typer.Option(help="What would run the programs: the kernel, or user space.")
+    ] = Backend.KERNEL,
     output: OutputOption = Output.COLUMNS,
 ) -> None:
     """Tell which programs load and attach, and why the others don't.
@@ -47,16 +58,17 @@ def check(
     Nothing of the file is loaded. Parameters of a module are given as to `wbpf run`: --NAME VALUE.
     Exit status: 0 if all load and attach, as far as can be told; 1 if one does not.
     """
-    from wbpf.bpf.check import check_object
-
     if str(file).startswith("-"):
         why = "options of the module stand behind its file"
         raise ConfigError(f"there is no option {file}", why, "wbpf check FILE --NAME VALUE")
     probe = ProbeFile.open(file)
     settled = _settled(probe, context.args)
-    target = _kernel(probe, btf, kernel)
-    objects = probe.objects.items()
-    findings = [one for name, elf in objects for one in check_object(name, elf, target, settled.apply)]
+    if backend is Backend.USER:
+        if kernel is not None:
+            raise ConfigError("--kernel can't be used", "user space has none", "leave it out")
+        is_here, findings = True, _in_user_space(probe, btf, settled)
+    else:
+        is_here, findings = _in_kernel(probe, btf, kernel, settled)
     rows = [_row(one) for one in findings]
     print_rows(rows, _COLUMNS, output)
     if output is Output.COLUMNS:
@@ -64,8 +76,28 @@ def check(
             _explain(one)
     if any("no" in (row["loads"], row["attaches"]) for row in rows):
         raise typer.Exit(1)
-    if target.here:
-        print_next(f"wbpf run {file}")
+    if is_here:
+        print_next(f"wbpf run {'--backend user ' if backend is Backend.USER else ''}{file}")
+
+
+def _in_kernel(
+    probe: ProbeFile, btf: str | None, release: str | None, settled: Settled
+) -> tuple[bool, list[Finding]]:
+    from wbpf.bpf.check import check_object
+
+    target = _kernel(probe, btf, release)
+    objects = probe.objects.items()
+    return target.here, [
+        one for name, elf in objects for one in check_object(name, elf, target, settled.apply)
+    ]
+
+
+def _in_user_space(probe: ProbeFile, btf: str | None, settled: Settled) -> list[Finding]:
+    from wbpf.bpf.user.check import check_object
+
+    types = _kernel(probe, btf, None).btf if btf else None
+    objects = probe.objects.items()
+    return [one for name, elf in objects for one in check_object(name, elf, types, settled.apply)]
 
 
 def _settled(probe: ProbeFile, arguments: list[str]) -> Settled:

@@ -20,6 +20,8 @@ KINDS = {
     "network": "use sockets",
     "env": "read environment variables",
 }
+#: Trust in the module's maker, which `all` does not stand for: translated programs are not verified again.
+NATIVE = "native"
 _SHORT = {"tracepoint": "tp", "raw_tracepoint": "raw_tp"}
 
 
@@ -36,20 +38,20 @@ class Grants:
 
     @classmethod
     def parse(cls, text: str) -> Grants:
-        """`all`, `none`, or kinds with commas between them.
+        """`none`, or `all` or kinds, and `native`, with commas between them.
 
         Raises:
             ConfigError: there is no such kind.
         """
-        if text in ("all", "none"):
-            return cls.all() if text == "all" else cls()
+        if text == "none":
+            return cls()
         names = [name.strip() for name in text.split(",")]
         for name in names:
-            if name not in KINDS:
+            if name not in (*KINDS, "all", NATIVE):
                 raise ConfigError(
-                    f"--allow {name!r} can't be used", "", f"choose from all, {', '.join(KINDS)}"
+                    f"--allow {name!r} can't be used", "", f"choose from all, {', '.join(KINDS)}, {NATIVE}"
                 )
-        return cls(frozenset(names))
+        return cls(frozenset(names) - {"all"} | (frozenset(KINDS) if "all" in names else frozenset()))
 
 
 def wishes(asked: Capabilities) -> dict[str, str]:

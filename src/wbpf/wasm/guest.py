@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from wbpf import _native
 from wbpf.errors import ConfigError, WasmError
-from wbpf.wasm.grants import Grants, Rights, demand
+from wbpf.wasm.grants import NATIVE, Grants, Rights, demand
 from wbpf.wasm.host import END, Host, Setting
 from wbpf.wasm.limits import DEFAULT_DEADLINE_MS, DEFAULT_MEMORY_MIB, Limits
 from wbpf.wasm.result import Cause, RunResult, ended
@@ -236,4 +236,5 @@ def _setting(module: Module, options: Options) -> Setting:
         btf=options.btf,
         backend=options.backend,
         traced=options.traced,
+        ahead=module.ahead if NATIVE in options.grants.kinds else b"",
     )

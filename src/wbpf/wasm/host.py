@@ -63,6 +63,7 @@ class Setting:
         btf: a file with the kernel's BTF.
         backend: `kernel` or `user`.
         traced: in user space, the process that programs are attached to.
+        ahead: translated programs of the module, whose maker is trusted.
     """
 
     objects: Mapping[str, bytes]
@@ -71,6 +72,7 @@ class Setting:
     btf: str | None = None
     backend: str = "kernel"
     traced: Traced | None = None
+    ahead: bytes = b""
 
 
 class Host:
@@ -161,7 +163,8 @@ class Host:
         if self._setting.backend == "user":
             from wbpf.bpf.user.objects import UserObject
 
-            return UserObject(elf, name, _types(btf), traced=self._setting.traced)
+            traced, ahead = self._setting.traced, self._setting.ahead
+            return UserObject(elf, name, _types(btf), traced=traced, cached=True, ahead=ahead)
         from wbpf.bpf.kernel import Object
 
         return Object(elf, name, btf)

@@ -16,7 +16,7 @@ from wbpf.wasm.guest import Guest, Options
 from wbpf.wasm.imports import validate_imports
 from wbpf.wasm.limits import Limits
 from wbpf.wasm.result import RunResult
-from wbpf.wasm.sections import MANIFEST, objects, read_sections
+from wbpf.wasm.sections import AOT_PREFIX, MANIFEST, objects, read_sections
 
 if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced
@@ -47,6 +47,8 @@ class Module:
         sections = read_sections(wasm)
         #: the eBPF objects in it, by name
         self.objects = objects(sections)
+        #: its programs, translated for machines as this one by whoever built it
+        self.ahead = sections.get(f"{AOT_PREFIX}{os.uname().machine}", b"")
         #: None for a module that was not made by `wbpf build`
         self.manifest: Manifest | None = None
         if MANIFEST in sections:

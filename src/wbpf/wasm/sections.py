@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from wbpf.errors import FormatError
 
 #: eBPF objects: `wbpf.object.NAME`
+#: Translated programs, by architecture.
+AOT_PREFIX = "wbpf.aot."
 OBJECT_PREFIX = "wbpf.object."
 MANIFEST = "wbpf.manifest"
 #: reduced BTFs of kernels

@@ -44,7 +44,7 @@ def socket_of(target: Target) -> Path:
 
 def test_every_call_is_counted_while_attached_and_none_else(target: Target, elf: bytes) -> None:
     program = order(elf)
-    assert program.programs["order"].program.proof.complete
+    assert program.programs["order"].program.is_proved
     target.do("run 1000")
     assert program.variables["count"] == 0
     with attach_site(target.pid, "shop:order", program.programs["order"]) as link:

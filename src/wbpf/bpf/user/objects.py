@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,15 +18,23 @@ from wbpf.bpf.kinds import MapType, ProgramType, name_of
 from wbpf.bpf.object_file import MapDefinition, ObjectFile, ProgramDefinition
 from wbpf.bpf.program import TestRun
 from wbpf.bpf.target import kind_of
+from wbpf.bpf.user.blobs import key_of, pack
 from wbpf.bpf.user.contexts import context_of, prepare, program_type
 from wbpf.bpf.user.kconfig import kconfig_bytes
 from wbpf.bpf.user.linking import Linker
 from wbpf.bpf.user.maps import NO_LOCK, UserMap
-from wbpf.bpf.user.program import LoadedMap, ProgramSpec, UserProgram, load_programs
+from wbpf.bpf.user.program import (
+    LoadedMap,
+    ProgramSpec,
+    UserProgram,
+    load_programs,
+    translate_programs,
+    verify_program,
+)
 from wbpf.bpf.user.types import Sources
 from wbpf.bpf.user.verifier import MapModel
 from wbpf.bpf.variables import Variables
-from wbpf.errors import BpfError
+from wbpf.errors import BpfError, WbpfError
 
 if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced, UserLink
@@ -130,6 +139,8 @@ class UserObject:
         types: what CO-RE relocations are resolved against; None for those of `traced`, then the kernel's.
         checks: check what can't be proved to be safe while programs run; else they are refused.
         traced: the process whose sites, functions and system calls programs are attached to.
+        cached: take the programs from the user's cache, or put them there once they are translated.
+        ahead: translated programs that somebody who is trusted made before, for where there is no LLVM.
 
     Raises:
         FormatError: it is no eBPF object, or is cut short.
@@ -143,9 +154,11 @@ class UserObject:
         *,
         checks: bool = False,
         traced: Traced | None = None,
+        cached: bool = False,
+        ahead: bytes = b"",
     ) -> None:
         self.name, self.loaded, self._types, self._checks = name, False, types, checks
-        self.traced = traced
+        self.traced, self._cached, self._ahead = traced, cached, ahead
         self._links = ExitStack()
         self.file = ObjectFile.parse(elf)
         programs = {one.name: UserObjectProgram(self, one) for one in self.file.programs}
@@ -179,6 +192,42 @@ class UserObject:
         Raises:
             BpfError: a program is not safe, or needs what user space does not have.
         """
+        specs = self._specs()
+        for name, loaded in load_programs(specs, cached=self._cached, ahead=self._ahead).items():
+            self.programs[name].loaded = loaded
+        self.loaded = True
+
+    def translate(self, architectures: Iterable[str]) -> dict[str, bytes]:
+        """Translate its programs in place of loading them: for each architecture what `ahead` takes.
+
+        Raises:
+            BpfError: as load(), or an architecture is not known.
+        """
+        specs = self._specs()
+        return {arch: pack({key_of(specs, arch): translate_programs(specs, arch)}) for arch in architectures}
+
+    def check(self) -> dict[str, WbpfError | None]:
+        """Verify its programs in place of loading them: why each would be refused; None: it would not.
+
+        Raises:
+            BpfError: its maps can't be made, so that none would be loaded.
+        """
+        make = self._prepare()
+        found: dict[str, WbpfError | None] = {}
+        for program in self.programs.values():
+            found[program.name] = None
+            try:
+                verify_program(program.name, make(program))
+            except WbpfError as error:
+                found[program.name] = error
+        return found
+
+    def _specs(self) -> dict[str, ProgramSpec]:
+        make = self._prepare()
+        return {one.name: make(one) for one in self.programs.values() if one.autoload}
+
+    def _prepare(self) -> Callable[[UserObjectProgram], ProgramSpec]:
+        """Make its maps, and a linker of its programs."""
         self.demand_unloaded(f"eBPF object {self.name!r} can't be loaded")
         for one in self.maps.values():
             if one.fd < 0:
@@ -188,21 +237,16 @@ class UserObject:
             self.maps[_KCONFIG].native.set_row(0, kconfig_bytes(self.file.kconfig, self.file.btf))
         types = Sources(self._types, self.traced.pid if self.traced is not None else None)
         linker = Linker(self.file, self.name, {name: n for n, name in enumerate(self.maps)}, types)
-        loaded_maps = self._loaded_maps()
-        specs: dict[str, ProgramSpec] = {}
-        for program in self.programs.values():
-            if program.autoload:
-                context = context_of(program.kind)
-                if context is None:
-                    kind = name_of(program.kind, ProgramType)
-                    why = f"programs of kind {kind} have no context in user space"
-                    raise BpfError(f"program {program.name!r} can't be loaded", why)
-                code = linker.link(program.definition)
-                line = partial(linker.line, program.definition)
-                specs[program.name] = ProgramSpec(code, context, self._checks, loaded_maps, line)
-        for name, loaded in load_programs(specs).items():
-            self.programs[name].loaded = loaded
-        self.loaded = True
+        return partial(self._spec, linker, self._loaded_maps())
+
+    def _spec(self, linker: Linker, maps: tuple[LoadedMap, ...], program: UserObjectProgram) -> ProgramSpec:
+        context = context_of(program.kind)
+        if context is None:
+            kind = name_of(program.kind, ProgramType) if program.kind else f"{program.section!r}"
+            why = f"programs of kind {kind} have no context in user space"
+            raise BpfError(f"program {program.name!r} can't be loaded", why, "run it in the kernel")
+        code = linker.link(program.definition)
+        return ProgramSpec(code, context, self._checks, maps, partial(linker.line, program.definition))
 
     def _loaded_maps(self) -> tuple[LoadedMap, ...]:
         """The maps in the order of their slots; behind them what those in maps of maps are like."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wbpf import _native
 from wbpf.bpf.btf.ext import LineInfo
 from wbpf.bpf.diagnosis import Rejection
 from wbpf.bpf.helpers import helper_name
-from wbpf.bpf.user.flow import analyse
+from wbpf.bpf.user import blobs
+from wbpf.bpf.user.blobs import Part, Translation, key_of
+from wbpf.bpf.user.flow import Flow, analyse
 from wbpf.bpf.user.isa import POISON, Call, Insn, Wide, decode
 from wbpf.bpf.user.proof import Proof
 from wbpf.bpf.user.slots import Slots, Stop
 from wbpf.bpf.user.translate import translate
 from wbpf.bpf.user.verifier import Context, MapModel, Problem, verify
 from wbpf.errors import BpfError
-
-if TYPE_CHECKING:
-    from wbpf.bpf.user.compiling import Blob
 
 _FUEL = 1 << 32
 _SPIN_LOCK = 93
@@ -91,27 +90,17 @@ class UserProgram:
     """A translated program.
 
     Args:
-        proof: what the verifier found out about it.
+        spec: what it was made from; it keeps its maps.
         code: its machine code.
-        entry: where it begins in the code.
-        helpers: numbers of those that it calls, by slots.
+        part: where it begins in the code, and which helpers it calls.
     """
 
-    def __init__(
-        self,
-        native: _native.UserProgram,
-        context: Context,
-        proof: Proof,
-        code: bytes,
-        entry: int,
-        helpers: tuple[int, ...],
-    ) -> None:
-        self.native, self.context, self.proof = native, context, proof
-        self.code, self.entry, self.helpers = code, entry, helpers
-        #: that it uses, and keeps
-        self.maps: tuple[LoadedMap, ...] = ()
-        #: what it was made from, for messages
-        self.spec: ProgramSpec | None = None
+    def __init__(self, native: _native.UserProgram, spec: ProgramSpec, code: bytes, part: Part) -> None:
+        self.native, self.spec, self.code = native, spec, code
+        self.context, self.maps = spec.context, spec.maps
+        self.entry, self.helpers = part.entry, part.helpers
+        #: every access and loop is proved, so that nothing is checked while it runs
+        self.is_proved = part.complete
 
     @classmethod
     def load(cls, code: bytes, context: Context, *, checks: bool = False) -> UserProgram:
@@ -135,75 +124,121 @@ class UserProgram:
         value, stopped, at, address = self.native.run(context, fuel)
         if stopped:
             why = _STOPPED[Stop(stopped)].format(fuel=fuel, address=address)
-            raise BpfError("the program was stopped", (self.spec or _UNKNOWN).said(at, why))
+            raise BpfError("the program was stopped", self.spec.said(at, why))
         return Result(value)
 
 
-def load_programs(specs: Mapping[str, ProgramSpec]) -> dict[str, UserProgram]:
-    """Verify and translate programs; together that takes less time than one by one.
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A program that was found to be safe."""
+
+    flow: Flow
+    proof: Proof
+
+
+def verify_program(name: str, spec: ProgramSpec) -> Verified:
+    """Prove that a program is safe.
 
     Raises:
         FormatError: an instruction is not of the set, or control goes wrong.
-        BpfError: a program can't be proved to be safe.
+        BpfError: it can't be proved, or needs what user space does not have.
     """
-    assemblies: dict[str, str] = {}
-    proofs: dict[str, tuple[Proof, Slots]] = {}
-    count = 0
-    for name, spec in specs.items():
-        insns = decode(spec.code)
-        if wrong := _wrong_call(insns, len(spec.maps)):
-            raise BpfError(f"program {name!r} can't be loaded", spec.said(wrong.at, wrong.why))
-        # As in the kernel, what can't be reached may call helpers that there are not.
-        missing = _missing_helpers(insns)
-        insns = [replace(insn, imm=POISON) if insn.at in missing else insn for insn in insns]
-        flow = analyse(insns)
-        verdict = verify(flow, spec.context, [one.model for one in spec.maps])
-        # What a checked program may write is no place for addresses that others rely on.
-        locks = any(
-            insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm == _SPIN_LOCK for insn in insns
-        )
-        # Nor may a program be stopped that holds a lock.
-        may_be_checked = not spec.context.places and not locks
-        checks = spec.checks and may_be_checked
-        refused = verdict.fatal or ([] if checks else verdict.problems)
-        if refused and refused[0].at in missing:
-            why = spec.said(refused[0].at, missing[refused[0].at])
-            raise BpfError(f"program {name!r} can't be loaded", why)
-        if refused:
-            hint = "run it with checks" if may_be_checked and not verdict.fatal else ""
-            why = spec.said(refused[0].at, refused[0].why)
-            raise BpfError(f"program {name!r} is not proved to be safe", why, hint)
-        slots = Slots()
-        assemblies[name] = translate(name, flow, slots, verdict.proof)
-        proofs[name] = verdict.proof, slots
-        count = max(count, len(insns))
-    blob = _compile(assemblies, count)
-    loaded = {}
-    for name, (proof, slots) in proofs.items():
-        maps = specs[name].maps
-        native = _native.UserProgram(
-            blob.code,
-            blob.entries[name],
-            slots.helpers,
-            [one.address for one in maps],
-            [one.values for one in maps],
-            [one.entries or one.model.entries for one in maps],
-            not proof.complete,
-            specs[name].context.kind,
-        )
-        context, helpers = specs[name].context, tuple(slots.helpers)
-        loaded[name] = UserProgram(native, context, proof, blob.code, blob.entries[name], helpers)
-        loaded[name].maps, loaded[name].spec = maps, specs[name]
-    return loaded
+    insns = decode(spec.code)
+    if wrong := _wrong_call(insns, len(spec.maps)):
+        raise BpfError(f"program {name!r} can't be loaded", spec.said(wrong.at, wrong.why))
+    # As in the kernel, what can't be reached may call helpers that there are not.
+    missing = _missing_helpers(insns)
+    insns = [replace(insn, imm=POISON) if insn.at in missing else insn for insn in insns]
+    flow = analyse(insns)
+    verdict = verify(flow, spec.context, [one.model for one in spec.maps])
+    # What a checked program may write is no place for addresses that others rely on.
+    locks = any(insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm == _SPIN_LOCK for insn in insns)
+    # Nor may a program be stopped that holds a lock.
+    may_be_checked = not spec.context.places and not locks
+    checks = spec.checks and may_be_checked
+    refused = verdict.fatal or ([] if checks else verdict.problems)
+    if refused and refused[0].at in missing:
+        raise BpfError(f"program {name!r} can't be loaded", spec.said(refused[0].at, missing[refused[0].at]))
+    if refused:
+        hint = "run it with checks" if may_be_checked and not verdict.fatal else ""
+        why = spec.said(refused[0].at, refused[0].why)
+        raise BpfError(f"program {name!r} is not proved to be safe", why, hint)
+    return Verified(flow, verdict.proof)
 
 
-def _compile(assemblies: Mapping[str, str], count: int) -> Blob:
+def translate_programs(specs: Mapping[str, ProgramSpec], arch: str = platform.machine()) -> Translation:
+    """Verify programs and translate them for an architecture; together that takes less time than one by one.
+
+    Raises:
+        FormatError, BpfError: as `verify_program`; or there is no translator.
+    """
+    verified = {name: verify_program(name, spec) for name, spec in specs.items()}
     try:
         from wbpf.bpf.user.compiling import compile_blob
     except ImportError as error:
         why = f"the translator to machine code is missing: {error}"
-        raise BpfError("eBPF programs can't be run in user space", why, "pip install 'wbpf[user]'") from error
-    return compile_blob(assemblies, count)
+        raise NoTranslatorError(
+            "eBPF programs can't be run in user space", why, "pip install 'wbpf[user]'"
+        ) from error
+    slots = {name: Slots() for name in specs}
+    texts = {name: translate(name, one.flow, slots[name], one.proof) for name, one in verified.items()}
+    count = max((len(spec.code) // 8 for spec in specs.values()), default=0)
+    blob = compile_blob(texts, count, arch)
+    parts = {
+        name: Part(blob.entries[name], tuple(slots[name].helpers), one.proof.complete)
+        for name, one in verified.items()
+    }
+    return Translation(blob.code, parts)
+
+
+class NoTranslatorError(BpfError):
+    """LLVM is not installed."""
+
+
+def load_programs(
+    specs: Mapping[str, ProgramSpec], *, cached: bool = False, ahead: bytes = b""
+) -> dict[str, UserProgram]:
+    """Make programs ready to run.
+
+    Args:
+        specs: by their names.
+        cached: keep their translation, or take what was kept.
+        ahead: translations that somebody who is trusted made before, for where there is no translator.
+
+    Raises:
+        FormatError, BpfError: as `translate_programs`.
+    """
+    key = key_of(specs) if cached or ahead else ""
+    translation = _fitting(blobs.find(key) if cached else None, specs)
+    if translation is None:
+        try:
+            translation = translate_programs(specs)
+        except NoTranslatorError:
+            translation = _fitting(blobs.unpack(ahead, key), specs)
+            if translation is None:
+                raise
+        else:
+            if cached:
+                blobs.keep(key, translation)
+    return {name: _ready(spec, translation.code, translation.parts[name]) for name, spec in specs.items()}
+
+
+def _fitting(translation: Translation | None, specs: Mapping[str, ProgramSpec]) -> Translation | None:
+    return translation if translation is not None and translation.parts.keys() == specs.keys() else None
+
+
+def _ready(spec: ProgramSpec, code: bytes, part: Part) -> UserProgram:
+    native = _native.UserProgram(
+        code,
+        part.entry,
+        list(part.helpers),
+        [one.address for one in spec.maps],
+        [one.values for one in spec.maps],
+        [one.entries or one.model.entries for one in spec.maps],
+        not part.complete,
+        spec.context.kind,
+    )
+    return UserProgram(native, spec, code, part)
 
 
 def _missing_helpers(insns: list[Insn]) -> dict[int, str]:
@@ -229,6 +264,3 @@ def _wrong_call(insns: list[Insn], maps: int) -> Problem | None:
                 why = "it refers to a map or a variable, which a program by itself does not have"
                 return Problem(insn.at, why)
     return None
-
-
-_UNKNOWN = ProgramSpec(b"", Context(0))

@@ -33,7 +33,7 @@ def check(seeds: range, *, kernel: bool) -> None:
         seed = int(name)
         value, memory = interpreted(specs[name].code, seed)
         context = bytearray(random.Random(seed).randbytes(MEMORY_BYTES))
-        assert program.proof.complete
+        assert program.is_proved
         assert (program.run(context).value, context) == (value, memory), f"seed {seed}"
         if kernel:
             packet = random.Random(seed).randbytes(MEMORY_BYTES)
@@ -66,7 +66,7 @@ def test_code_with_checks() -> None:
     for seed in range(20_000, 20_060):
         code = Maker(seed).program(PROLOGUE)
         program = load_unproved(code, CONTEXT)
-        assert not program.proof.complete
+        assert not program.is_proved
         context = bytearray(random.Random(seed).randbytes(MEMORY_BYTES))
         value, memory = interpreted(code, seed)
         assert (program.run(context).value, context) == (value, memory), f"seed {seed}"

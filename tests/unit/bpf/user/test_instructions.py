@@ -114,7 +114,7 @@ def programs() -> dict[str, UserProgram]:
 @pytest.mark.parametrize("name", CASES)
 def test_each_instruction(name: str) -> None:
     program = programs()[name]
-    assert program.proof.complete
+    assert program.is_proved
     for a, b in itertools.product(EDGES, repeat=2):
         memory = bytearray(struct.pack("<QQQQ", a, b, a ^ b, ~b & ((1 << 64) - 1)))
         expected_memory = bytearray(memory)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from wbpf import _native
+from wbpf.bpf.user.blobs import Part
 from wbpf.bpf.user.compiling import compile_blob
 from wbpf.bpf.user.flow import analyse
 from wbpf.bpf.user.isa import decode
-from wbpf.bpf.user.program import UserProgram
+from wbpf.bpf.user.program import ProgramSpec, UserProgram
 from wbpf.bpf.user.proof import Proof
 from wbpf.bpf.user.slots import Slots
 from wbpf.bpf.user.translate import translate
@@ -15,8 +16,9 @@ from wbpf.bpf.user.verifier import Context
 
 def load_unproved(code: bytes, context: Context) -> UserProgram:
     """Load a program with all checks."""
-    insns, slots, proof = decode(code), Slots(), Proof()
-    blob = compile_blob({"program": translate("program", analyse(insns), slots, proof)}, len(insns))
+    insns, slots = decode(code), Slots()
+    blob = compile_blob({"program": translate("program", analyse(insns), slots, Proof())}, len(insns))
     entry = blob.entries["program"]
     native = _native.UserProgram(blob.code, entry, slots.helpers, [], [], [], True)
-    return UserProgram(native, context, proof, blob.code, entry, tuple(slots.helpers))
+    part = Part(entry, tuple(slots.helpers), complete=False)
+    return UserProgram(native, ProgramSpec(code, context), blob.code, part)

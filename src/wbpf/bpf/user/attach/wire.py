@@ -228,7 +228,7 @@ def _sealed(program: UserObjectProgram) -> int:
         loaded.entry,
         len(loaded.helpers),
         len(program.maps),
-        not loaded.proof.complete,
+        not loaded.is_proved,
         loaded.context.kind,
     )
     content += b"".join(number.to_bytes(4, "little", signed=True) for number in loaded.helpers) + loaded.code
