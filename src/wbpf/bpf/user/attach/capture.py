@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from wbpf.errors import BpfError, FormatError
 
@@ -21,8 +21,7 @@ _TSRESOL, _TSOFFSET, _FLAGS = 9, 14, 2
 _BYTES_MOST = 1 << 24  # of a record: more is not one
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedPacket:
+class CapturedPacket(NamedTuple):
     """A packet of a file.
 
     Args:
@@ -102,9 +101,12 @@ class Capture:
             raise self._wrong(f"its frames are of link type {link}, not Ethernet's, {ETHERNET}")
 
     def _old(self, head: struct.Struct, unit_ns: int) -> Iterator[CapturedPacket]:
-        while first := self._file.read(1):
-            seconds, units, size, whole = head.unpack(first + self._take(head.size - 1))
-            yield CapturedPacket(seconds * 10**9 + units * unit_ns, self._take(size), whole)
+        read, unpack = self._file.read, head.unpack
+        while fields := read(16):
+            if len(fields) < 16:
+                raise self._wrong("it is cut short")
+            seconds, units, size, whole = unpack(fields)
+            yield CapturedPacket(seconds * 1_000_000_000 + units * unit_ns, self._take(size), whole)
 
     def _new(self) -> Iterator[CapturedPacket]:
         order, interfaces = "<", list[_Interface]()

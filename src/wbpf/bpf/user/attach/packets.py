@@ -10,8 +10,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -192,9 +191,9 @@ def _of_file(program: UserObjectProgram, place: str, direction: str | None) -> P
             one for one in capture if direction is None or bool(one.outgoing) == (direction == "egress")
         )
         while (batch := list(islice(wanted, _BATCH))) and not _is_set(stop):
-            kept = _feed(flow, batch, direction)
+            answers, data = _feed(flow, batch, direction)
             if writer is not None:
-                for packet in kept:
+                for packet in _kept(batch, answers, data):
                     writer.write(packet)
 
     def close() -> int:
@@ -212,23 +211,25 @@ def _is_set(event: int) -> bool:
 
 def _feed(
     flow: _native.PacketFlow, batch: list[CapturedPacket], direction: str | None
-) -> list[CapturedPacket]:
-    """Run the program over packets; those that go on, as it left them."""
+) -> tuple[bytes, bytes]:
+    """Run the program over packets; the records with its answers, and what goes on."""
     records = bytearray()
     at = 0
     for packet in batch:
         outgoing = direction == "egress" or bool(packet.outgoing)
         records += _RECORD.pack(at, packet.time_ns, len(packet.data), _OUTGOING if outgoing else 0, 0, 0)
         at += len(packet.data)
-    answers, data = flow.feed(b"".join(packet.data for packet in batch), bytes(records))
+    return flow.feed(b"".join(packet.data for packet in batch), bytes(records))
+
+
+def _kept(batch: list[CapturedPacket], answers: bytes, data: bytes) -> Iterator[CapturedPacket]:
+    """The packets that go on, as the program left them."""
     at = 0
-    kept = []
     for packet, (_, _, size, _, _, left) in zip(batch, _RECORD.iter_unpack(answers), strict=True):
         if left != _ENDS:
             whole = packet.whole_bytes if left <= size else packet.whole_bytes + left - size
-            kept.append(replace(packet, data=data[at : at + left], whole_bytes=max(whole, left)))
+            yield CapturedPacket(packet.time_ns, data[at : at + left], max(whole, left), packet.outgoing)
             at += left
-    return kept
 
 
 # ---- devices ----
