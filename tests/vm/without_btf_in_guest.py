@@ -9,17 +9,15 @@ import functools
 import http.server
 import json
 import os
-import select
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
+from wbpf.wasm import Grants, Module
+
 FOLDER = Path(sys.argv[1])
-RUN = (sys.executable, "-m", "wbpf.cli", "run", "-o", "json", "--backend", "kernel", "--allow", "all")
 
 
 class Archive(http.server.SimpleHTTPRequestHandler):
@@ -31,23 +29,19 @@ class Archive(http.server.SimpleHTTPRequestHandler):
         self.asked.append(self.path)
 
 
-def traced(module: str, *options: str) -> dict[str, Any]:
-    """What `wbpf run` makes of three commands, or how it ends."""
-    command = [*RUN, *options, str(FOLDER / f"programs/{module}.wasm")]
-    with tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
-            assert process.stdout
-            timer = threading.Timer(100, process.kill)
-            timer.start()
-            while process.poll() is None and not select.select([process.stdout], [], [], 0.2)[0]:
-                subprocess.run(["echo", "until it is attached"], stdout=subprocess.DEVNULL, check=True)
-            for _ in range(3):
-                subprocess.run(["true"], check=True)
-            process.send_signal(signal.SIGINT)
-            events = [json.loads(line) for line in process.stdout]
-        timer.cancel()
-        errors.seek(0)
-        return {"events": events, "status": process.returncode, "said": errors.read()}
+def traced(module: str, btf: str | None = None) -> dict[str, Any]:
+    """What a module tells of three commands, or how it ends."""
+    events: list[dict[str, Any]] = []
+    guest = Module.open(FOLDER / f"programs/{module}.wasm").start(
+        grants=Grants.all(), btf=btf, on_event=lambda event: events.append(event.fields)
+    )
+    with guest:
+        while not events and not guest.has_ended:
+            subprocess.run(["echo", "until it is attached"], stdout=subprocess.DEVNULL, check=True)
+        for _ in range(3):
+            subprocess.run(["true"], check=True)
+        result = guest.wait(0)
+    return {"events": events, "status": result.exit_status, "said": str(result.error)}
 
 
 def main() -> None:
@@ -62,7 +56,7 @@ def main() -> None:
         "nothing": traced("plain"),
         "embedded": traced("embedded"),
         "asked_before": list(Archive.asked),
-        "fetched": traced("plain", "--btf", address),
+        "fetched": traced("plain", address),
         "asked": list(Archive.asked),
     }
     print(json.dumps(found))
