@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define CONNECTIONS_MOST 64
+#define FDS_LOW          200 /* lower ones are the application's: shells use them by number */
 
 /* One connection, and what it attached. */
 struct client {
@@ -41,6 +42,15 @@ static struct client *clients[CONNECTIONS_MOST];
 static int listening = -1;
 static char path[4096];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static int out_of_the_way(int fd)
+{
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FDS_LOW);
+    if (high < 0)
+        return fd;
+    close(fd);
+    return high;
+}
 
 /* ---- a program ---- */
 
@@ -67,7 +77,7 @@ static int open_map(struct client *client, int given, struct wbpf_attach_reply *
     int error = validate_memory(given, F_SEAL_SHRINK, 0, reply);
     if (error)
         return error;
-    int fd = fcntl(given, F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(given, F_DUPFD_CLOEXEC, FDS_LOW);
     error = fd < 0 ? -errno : wbpf_user_map_open(fd, &client->maps[client->map_count]);
     if (error && fd >= 0)
         close(fd);
@@ -308,7 +318,7 @@ static void *listen_for_ever(void *unused)
         }
         int fd = waited[0].revents ? accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
         if (fd >= 0)
-            welcome(fd);
+            welcome(out_of_the_way(fd));
     }
     return NULL;
 }
@@ -348,7 +358,7 @@ static int open_socket(void)
     int folder = wbpf_probes_folder(path, sizeof path);
     if (folder < 0)
         return folder;
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = out_of_the_way(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     int error = fd < 0 ? -errno : bind_in(folder, fd);
     close(folder);
     if (!error) {

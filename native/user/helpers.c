@@ -3,10 +3,12 @@
 #include "user/direct.h"
 #include "user/syscalls.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,6 +92,46 @@ HELPER(get_attach_cookie)
     return env->cookie;
 }
 
+/* Of the cgroup (v2) that is `level` below the root and has this process in or below it; -1: its own. A
+ * cgroup's id is its inode. 0: there is none. */
+static uint64_t cgroup_id(int64_t level)
+{
+    static const char root[] = "/sys/fs/cgroup";
+    char text[2048];
+    struct stat st;
+    long fd = WBPF_DIRECT(SYS_openat, AT_FDCWD, "/proc/self/cgroup", O_RDONLY | O_CLOEXEC, 0);
+    long got = fd < 0 ? 0 : WBPF_DIRECT(SYS_read, fd, text + sizeof root, sizeof text - sizeof root - 1);
+    if (fd >= 0)
+        (void)WBPF_DIRECT(SYS_close, fd);
+    text[sizeof root + (got > 0 ? (size_t)got : 0)] = 0;
+    char *path =
+        strncmp(text + sizeof root, "0::", 3) ? strstr(text + sizeof root, "\n0::") : text + sizeof root - 1;
+    if (!path)
+        return 0;
+    path += 4;
+    path[strcspn(path, "\n")] = 0;
+    char *end = path;
+    if (level < 0 || !path[1]) /* of the root there is nothing above */
+        end = level > 0 ? NULL : path + strlen(path);
+    for (int64_t i = 0; end && level >= 0 && i < level; i++)
+        end = *end ? end + 1 + strcspn(end + 1, "/") : NULL;
+    if (!end)
+        return 0;
+    *end = 0;
+    path = memmove(path - (sizeof root - 1), root, sizeof root - 1);
+    return WBPF_DIRECT(SYS_newfstatat, AT_FDCWD, path, &st, 0) < 0 ? 0 : st.st_ino;
+}
+
+HELPER(get_current_cgroup_id)
+{
+    return cgroup_id(-1);
+}
+
+HELPER(get_current_ancestor_cgroup_id)
+{
+    return (int32_t)r1 < 0 ? 0 : cgroup_id((int32_t)r1);
+}
+
 /* A load from the packet that is the context; negative: it is too short. */
 HELPER(load_packet)
 {
@@ -105,10 +147,13 @@ static const struct {
     int32_t number;
     wbpf_helper function;
 } table[] = {
-    {-1, load_packet},          {5, ktime_get_ns},          {7, get_prandom_u32},
-    {8, get_smp_processor_id},  {14, get_current_pid_tgid}, {15, get_current_uid_gid},
-    {16, get_current_comm},     {182, strncmp_bounded},     {125, ktime_get_boot_ns},
-    {160, ktime_get_coarse_ns}, {174, get_attach_cookie},   {208, ktime_get_tai_ns},
+    {-1, load_packet},           {5, ktime_get_ns},
+    {7, get_prandom_u32},        {8, get_smp_processor_id},
+    {14, get_current_pid_tgid},  {15, get_current_uid_gid},
+    {80, get_current_cgroup_id}, {123, get_current_ancestor_cgroup_id},
+    {16, get_current_comm},      {182, strncmp_bounded},
+    {125, ktime_get_boot_ns},    {160, ktime_get_coarse_ns},
+    {174, get_attach_cookie},    {208, ktime_get_tai_ns},
 };
 
 wbpf_helper wbpf_user_helper(int32_t number)
