@@ -37,6 +37,12 @@ FLAGS = {
         Flag("memory", "MIB", "Memory that it may use, in place of what its manifest says."),
         Flag("deadline", "TIME", "How long it may compute without waiting; 0s: without end."),
         Flag("verbose", "", "Show what it logs, and all of a verifier's words.", "v"),
+        Flag(
+            "once", "", "Only run its eBPF programs once, with --context and --data; FILE may be an object."
+        ),
+        Flag("program", "NAME", "With --once: this one alone."),
+        Flag("context", "FILE|HEX", "With --once: the context."),
+        Flag("data", "FILE|HEX", "With --once: the packet."),
         Flag("help", "", "Show the module's flags; needs no privileges.", "h"),
     )
 }
@@ -56,6 +62,10 @@ def run(arguments: Sequence[str]) -> int:
             print(_help())
             return 0
         raise ConfigError("there is no module to run", _HEAD, "wbpf run app.wasm")
+    if "--once" in arguments:
+        from wbpf.cli.once import run_once
+
+        return run_once(arguments[at], [*arguments[:at], *arguments[at + 1 :]], FLAGS)
     from wbpf.wasm.module import Module
 
     module = Module.open(arguments[at])
