@@ -121,7 +121,10 @@ class Traced:
         traced = cls(process.pid, folder, process)
         traced._listener = listener
         threading.Thread(target=traced._welcome, args=(folder / name,), daemon=True).start()
-        if not traced._begun.wait(_START_S) or traced._first is None:
+        deadline = time.monotonic() + _START_S
+        while not traced._begun.wait(0.02) and process.poll() is None and time.monotonic() < deadline:
+            pass
+        if not traced._begun.is_set():
             traced.close()
             raise BpfError(
                 what,
