@@ -7,6 +7,7 @@
 #include "user/sites.h"
 #include "user/syscalls.h"
 #include "user/tracer.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -326,16 +327,57 @@ static void *listen_for_ever(void *unused)
 /* ---- opening ---- */
 
 /* Through /proc, for a socket's address has room for 107 bytes only. */
-static int bind_in(int folder, int fd)
+static struct sockaddr_un address_in(int folder, const char *name)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/probes.%d", folder, getpid());
-    unlink(address.sun_path); /* of a process that is no more */
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 16) < 0)
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%.32s", folder, name);
+    return address;
+}
+
+/* Under its name only when somebody listens: where nobody does, it is of a process that is no more. */
+static int bind_in(int folder, int fd)
+{
+    char name[32], begun[32];
+    snprintf(name, sizeof name, "probes.%d", getpid());
+    snprintf(begun, sizeof begun, "begun.%d", getpid());
+    struct sockaddr_un address = address_in(folder, begun);
+    unlinkat(folder, begun, 0);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 16) < 0 ||
+        renameat(folder, begun, folder, name) < 0)
         return -errno;
     size_t length = strlen(path);
     snprintf(path + length, sizeof path - length, "/probes.%d", getpid());
     return 0;
+}
+
+static bool is_abandoned(int folder, const char *name)
+{
+    int pid, end = 0;
+    if (sscanf(name, "probes.%d%n", &pid, &end) != 1 || name[end] || kill(pid, 0) == 0 || errno != ESRCH)
+        return false;
+    struct sockaddr_un address = address_in(folder, name); /* of another pid namespace, perhaps */
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is =
+        fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
+/* Processes that were killed have left their sockets. */
+static void sweep(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+    if (!entries) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(entries)) != NULL;)
+        if (is_abandoned(folder, entry->d_name))
+            unlinkat(folder, entry->d_name, 0);
+    closedir(entries);
 }
 
 static int start_thread(void)
@@ -353,13 +395,15 @@ static int start_thread(void)
     return error;
 }
 
-static int open_socket(void)
+static int open_socket(bool in_child)
 {
     int folder = wbpf_probes_folder(path, sizeof path);
     if (folder < 0)
         return folder;
     int fd = out_of_the_way(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     int error = fd < 0 ? -errno : bind_in(folder, fd);
+    if (!in_child)
+        sweep(folder);
     close(folder);
     if (!error) {
         listening = fd;
@@ -389,7 +433,7 @@ static void begin_in_child(void)
     wbpf_sites_forget();
     wbpf_functions_forget();
     wbpf_syscalls_forget();
-    if (open_socket() == 0) {
+    if (open_socket(true) == 0) {
         wbpf_tracer_wait(true);
         wbpf_syscalls_begin();
     }
@@ -399,7 +443,7 @@ int wbpf_probes_listen(void)
 {
     static bool prepared;
     pthread_mutex_lock(&mutex);
-    int error = listening < 0 ? open_socket() : 0;
+    int error = listening < 0 ? open_socket(false) : 0;
     if (!error && !prepared)
         prepared = pthread_atfork(NULL, NULL, begin_in_child) == 0;
     pthread_mutex_unlock(&mutex);

@@ -170,6 +170,17 @@ def test_a_child_begins_detached_and_listens_itself(start: Start, seen: UserObje
     assert seen.variables["count"] == 3
 
 
+def test_what_a_killed_process_leaves_is_swept(start: Start, tmp_path: Path) -> None:
+    killed, alive = start(PROGRAM), start(PROGRAM)
+    killed.close()
+    folder = tmp_path / "wbpf/shop"
+    names = {f"probes.{one.pid}" for one in (killed, alive)}
+    assert {path.name for path in folder.iterdir()} == names, "the killed one could not clean up"
+    third = start(PROGRAM)
+    assert {path.name for path in folder.iterdir()} == {f"probes.{one.pid}" for one in (alive, third)}
+    assert "shop:order" in list_sites(alive.pid)
+
+
 def test_its_sites_are_listed(start: Start, seen: UserObject) -> None:
     shop = start(PROGRAM)
     names = list_sites(shop.pid)
