@@ -30,6 +30,8 @@ def move(body: bytes, start: int, address: int, size: int, what: str) -> Code:
         UnmovableError: there is no room, or they mean something else elsewhere.
         BpfError: there is no disassembler.
     """
+    if address % 64 == 63:  # it could not be restored while threads run it
+        raise UnmovableError(what, "its first two bytes are in two lines of the cache")
     code = body[address - start :]
     left = start + size - address if size else 0
     moved = bytearray()
