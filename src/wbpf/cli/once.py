@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def _open(elf: bytes, name: str, backend: str) -> Object | UserObject:
 def _bytes(values: Mapping[str, str], name: str) -> bytes:
     text = values.get(name, "")
     try:
-        if text and Path(text).is_file():
+        if os.path.isfile(text):  # noqa: PTH113 - digits may be longer than a path
             return Path(text).read_bytes()
         return bytes.fromhex(text.removeprefix("0x"))
     except (ValueError, OSError) as error:
