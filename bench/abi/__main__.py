@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 CALLS = {
     "native": "a handle that is checked, and 24 bytes of memory that are checked and written",
     "wasi": "clock_gettime by WASI, of Wasmtime's own",
-    "python": "a text; answered by Python, as opening, loading and attaching are",
+    "cold": "a text; a function that is not among the hot ones, as opening, loading and attaching are not",
 }
 EVENTS = {
     "in_place": "the ring in the module's memory: no call, no copy",

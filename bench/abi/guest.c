@@ -129,7 +129,7 @@ static void calls(uint32_t rounds)
         start = wbpf_now_ns();
         for (uint32_t at = 0; at < SLOW_CALLS; at++)
             wrong += wbpf_event_find("none") != -WBPF_ENOENT;
-        report("python", start, SLOW_CALLS);
+        report("cold", start, SLOW_CALLS);
     }
 }
 

@@ -23,6 +23,6 @@ def test_it_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.abi", "--quick", "--output", str(out)]
     subprocess.run(command, capture_output=True, text=True, check=True)
     rows = {row["name"]: row for row in json.loads(out.read_text())["rows"]}
-    assert rows["call/python"]["value"] > rows["call/native"]["value"]
+    assert rows["call/cold"]["value"] > rows["call/native"]["value"]
     assert rows["event/by_fields"]["value"] > rows["event/batch"]["value"]
     assert rows["event/wasm_bpf"]["value"] > rows["event/in_place"]["value"]
