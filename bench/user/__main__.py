@@ -13,6 +13,7 @@ from bench.recorder.__main__ import line
 from bench.result import RESULTS, Bar, Result, Row, median_row
 from bench.user.hooks import hook_rows
 from bench.user.maps import map_rows
+from bench.user.opensnoop import opensnoop_rows
 from bench.user.python_sites import python_site_rows
 from bench.user.sites import site_rows
 from bench.user.translated import measure
@@ -35,6 +36,7 @@ def main() -> int:
         rows = program_rows(measure(3 if options.quick else 40, options.seed))
         rows += site_rows(3 if options.quick else 40)
         rows += hook_rows(3 if options.quick else 20)
+        rows += opensnoop_rows(3 if options.quick else 20)
         rows += python_site_rows(3 if options.quick else 21)
         rows += map_rows(3 if options.quick else 20)
     except WbpfError as error:
