@@ -153,6 +153,7 @@ def no_coordinator(flood: Flood) -> Iterator[None]:
     yield
     assert tree.children["coordinator"].returncode is not None
     tree.restart("coordinator")
+    tree.wait_until_attached()
 
 
 def a_full_disk(flood: Flood) -> Iterator[None]:
