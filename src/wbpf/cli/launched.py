@@ -46,7 +46,8 @@ def main(words: list[str]) -> int:
 def _print(fd: int, module: Module, given: dict[str, str]) -> int:
     kinds = module.manifest.events if module.manifest else ()
     decoders: dict[int, Decoder] = {}
-    printer = EventsPrinter(module, given.get("output", "columns"), given.get("fields"))
+    own = (os.getpid(), os.getppid())
+    printer = EventsPrinter(module, given.get("output", "columns"), given.get("fields"), own)
     try:
         for frame, number, content in _frames(fd):
             if frame == _TEXT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wbpf.cli.flags import Flag, flag_of, parse, split, usage
@@ -13,6 +13,7 @@ from wbpf.errors import ConfigError, WbpfError
 
 if TYPE_CHECKING:
     from wbpf.cli.tracing import Tracing
+    from wbpf.wasm.events import Event
     from wbpf.wasm.grants import Grants
     from wbpf.wasm.module import Module
     from wbpf.wasm.result import RunResult
@@ -92,7 +93,7 @@ def _run(
 
     output = _one_of(values, "output", _OUTPUTS)
     verbose = values.get("verbose") == "true"
-    printer = EventsPrinter(module, output, values.get("fields"))
+    printer = EventsPrinter(module, output, values.get("fields"), (os.getpid(),))
     params = module.manifest.params if module.manifest else ()
     deadline_s = _time_s(values, "deadline")
     options: dict[str, Any] = {
@@ -267,9 +268,14 @@ def _log_verbosely(level: int, text: str) -> None:
 
 
 class EventsPrinter:
-    """Prints events; what that takes is imported with the first."""
+    """Prints events; what that takes is imported with the first.
 
-    def __init__(self, module: Module, output: str, fields: str | None) -> None:
+    Args:
+        own: ids of the processes that print them: what these do themselves is left out.
+    """
+
+    def __init__(self, module: Module, output: str, fields: str | None, own: Container[int]) -> None:
+        self._own = own
         self._kinds = module.manifest.events if module.manifest else ()
         self._output, self._fields = output, fields
         self._printer: Any = None
@@ -282,8 +288,10 @@ class EventsPrinter:
         self._printer = EventPrinter(self._kinds, self._output, self._fields)
         return self._printer
 
-    def print(self, event: Any) -> None:
-        (self._printer or self._make()).print(event)
+    def print(self, event: Event) -> None:
+        """Print an event."""
+        if event.fields.get("pid") not in self._own:
+            (self._printer or self._make()).print(event)
 
 
 class _TerminatedError(KeyboardInterrupt):

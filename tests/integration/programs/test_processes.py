@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -111,3 +114,31 @@ def test_execve_has_each_call_with_its_arguments(built: Built, tmp_path: Path) -
     assert {event["result"] for event in mine} == {0}
     missing = [event for event in events if event["filename"] == str(tmp_path / "missing")]
     assert [event["result"] for event in missing] == [-errno.ENOENT]
+
+
+def test_what_the_command_opens_itself_is_left_out(built: Built, tmp_path: Path) -> None:
+    """At its second start the command prints by another process, whose start is traced as any other's."""
+    wanted = tmp_path / "wanted"
+    wanted.write_text("")
+    words = [Path(sys.executable).parent / "wbpf", "run", built("opensnoop"), "--allow", "all", "-o", "json"]
+    subprocess.run([*words, "--duration", "10ms"], check=True, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        own = {command.pid}
+        events = []
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not any(event["filename"] == str(wanted) for event in events):
+            wanted.read_text()
+            own |= {int(pid) for pid in children_of(command.pid)}
+            events.append(json.loads(command.stdout.readline()))
+        own |= {int(pid) for pid in children_of(command.pid)}
+        command.terminate()
+        events += [json.loads(line) for line in command.stdout]
+    assert len(own) == 2, "it prints by another process"
+    assert any(event["filename"] == str(wanted) for event in events)
+    assert not [event for event in events if event["pid"] in own]
+
+
+def children_of(pid: int) -> list[str]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
