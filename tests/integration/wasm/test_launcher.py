@@ -60,14 +60,16 @@ class Started:
         """Run it to its end."""
         return subprocess.run(
             [*command, "run", *words],
-            capture_output=True, text=True, check=False, env=self.environment, timeout=60, input=input,
+            capture_output=True, text=True, errors="surrogateescape", check=False,
+            env=self.environment, timeout=60, input=input,
         )  # fmt: skip
 
     def without_python(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run it where no Python can be found: 127 if it wants one."""
         done = subprocess.run(
             [str(self.alone), "run", *words],
-            capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, errors="surrogateescape", check=False, timeout=60,
+            stdin=subprocess.DEVNULL,
             env={**self.environment, "PATH": "/nowhere"},
         )  # fmt: skip
         assert (done.returncode == 127) == ("can't be started" in done.stderr), done
