@@ -39,6 +39,7 @@ lint: setup ## style, types, formatting of C, who imports whom, stale generated 
 	$(PY) tools/generate.py --check
 	$(PY) tools/generate_wire.py --check
 	$(PY) tools/generate_guest_abi.py --check
+	$(PY) tools/generate_contexts.py --check
 	$(PY) tools/licences.py --check
 	$(PY) -m bench.document --check
 
@@ -47,6 +48,7 @@ generate: setup ## make the generated files anew
 	$(PY) tools/generate.py
 	$(PY) tools/generate_wire.py
 	$(PY) tools/generate_guest_abi.py
+	$(PY) tools/generate_contexts.py
 	$(PY) tools/licences.py
 
 .PHONY: transcript

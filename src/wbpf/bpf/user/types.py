@@ -1,22 +1,16 @@
-"""Where CO-RE relocations of programs in user space find types: an application's, then the kernel's."""
+"""Where CO-RE relocations find types in user space: our contexts, an application, the kernel."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from wbpf.bpf.btf import Btf, Relocation, Resolver
-from wbpf.bpf.btf.compatible import essential
 from wbpf.bpf.btf.core import Resolved
 from wbpf.bpf.elf import read_elf
 from wbpf.errors import BpfError, FormatError, WbpfError
-
-#: What programs get as their contexts, laid out as the kernel does.
-_CONTEXTS = {
-    *("pt_regs", "user_pt_regs", "bpf_perf_event_data", "xdp_md", "__sk_buff"),
-    *("trace_entry", "trace_event_raw_sys_enter", "trace_event_raw_sys_exit", "wbpf_probe_context"),
-}
 
 
 class Sources:
@@ -37,10 +31,11 @@ class Sources:
         root = local[relocation.type]
         if self._given is not None and (self._pid is None or any(self._given.candidates(root))):
             return self._given.resolve(local, relocation)
-        if essential(root.name) not in _CONTEXTS:
-            for one in self._applications():
-                if any(one.candidates(root)):
-                    return one.resolve(local, relocation)
+        if any(_contexts().candidates(root)):
+            return _contexts().resolve(local, relocation)
+        for one in self._applications():
+            if any(one.candidates(root)):
+                return one.resolve(local, relocation)
         return self._kernel.resolve(local, relocation)
 
     @cached_property
@@ -71,6 +66,17 @@ class Sources:
         files = sorted(paths, key=lambda path: path != program)
         real = [Path(f"/proc/{self._pid}/root{path}") for path in files]
         return iter([lambda path=path: application_types(path) for path in real])
+
+
+@cache
+def _contexts() -> Resolver:
+    """Of what programs get as their contexts on this architecture (native/user/contexts.btf.c)."""
+    path = Path(__file__).with_name(f"contexts.{platform.machine()}.btf")
+    try:
+        return Resolver(Btf.parse(path.read_bytes()))
+    except OSError as error:
+        what = f"there are no contexts for programs on {platform.machine()}"
+        raise BpfError(what, error.strerror or str(error), "x86_64 and aarch64 have them") from error
 
 
 def application_types(path: Path) -> Btf | None:
