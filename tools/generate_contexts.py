@@ -1,4 +1,4 @@
-"""Make the BTF that native/user/contexts.btf.c describes; `--check` only says which are stale.
+"""Make the BTF that src/wbpf/bpf/user/contexts.btf.c describes; `--check` only says which are stale.
 
 python tools/generate_contexts.py [--check]
 """
@@ -13,7 +13,7 @@ from wbpf.bpf.elf import read_elf
 from wbpf.build import compile_bpf
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "native/user/contexts.btf.c"
+SOURCE = ROOT / "src/wbpf/bpf/user/contexts.btf.c"
 TARGETS = {name: ROOT / f"src/wbpf/bpf/user/contexts.{name}.btf" for name in ("x86_64", "aarch64")}
 
 

@@ -1,4 +1,4 @@
-/* What objects.c and links.c share. */
+/* What host.c, objects.c, programs.c, object_maps.c and links.c share: they answer calls of one guest. */
 #ifndef WBPF_HOSTCALLS_HOST_H
 #define WBPF_HOSTCALLS_HOST_H
 
@@ -44,6 +44,11 @@ static inline struct thing *thing_of(struct wbpf_host *host, const wbpf_guest_ar
     return &host->things[place_of(argument->number)];
 }
 
+static inline struct held *host_held_of(struct wbpf_host *host, const wbpf_guest_argument *argument)
+{
+    return host->objects[place_of(argument->number)];
+}
+
 /* A text of the guest's with a NUL behind it; one that is too long, or has a NUL in it, is cut. */
 static inline const char *text_of(const wbpf_guest_argument *argument, char room[HOST_TEXT_BYTES])
 {
@@ -63,10 +68,32 @@ int64_t host_answer(struct wbpf_host *host, int number);
 /* A failure in words of our own. */
 int64_t host_refuse(struct wbpf_host *host, const char *what, const char *name, const char *why, int error);
 
+int64_t host_refuse_number(struct wbpf_host *host, const char *what, const char *name, int error);
+/* There is nothing of a name: what is wanted, and where; the names that there are come behind it. */
+void host_fail_missing(struct wbpf_host *host, const char *what, const char *owner,
+                       const wbpf_guest_argument *name);
+
+bool host_find_map(const struct held *held, const char *name, wbpf_map_info *out);
 bool host_find_program(const struct held *held, const char *name, wbpf_program_info *out);
 int32_t host_keep(struct wbpf_host *host, char kind, int32_t handle, struct held *held, const char *name);
+/* The handle that a name has already; 0: none. */
+int32_t host_find_kept(struct wbpf_host *host, char kind, const struct held *held, const char *name);
+/* Close an object and what hangs on it. */
+void host_let_go(struct wbpf_host *host, struct held *held);
 /* By which the handle of what is in `thing` is let go of. */
 void host_detach(struct thing *link);
+
+/* The calls, each answered by a function answer_NAME. */
+#define HOST_ANSWERS(X)                                                                                      \
+    X(object_open)                                                                                           \
+    X(object_open_mem) X(object_close) X(object_set) X(object_get) X(object_load) X(program_find)            \
+        X(program_autoload) X(program_attach) X(program_run) X(link_detach) X(map_find) X(map_window)        \
+            X(map_set_program) X(map_set_map) X(map_resize) X(ring_open) X(user_ring_submit) X(param_get)    \
+                X(event_find) X(emit) X(log) X(wasm_load_bpf_object) X(wasm_attach_bpf_program)
+
+#define HOST_DECLARE(name) int64_t answer_##name(struct wbpf_host *host, wbpf_guest_argument *arguments);
+HOST_ANSWERS(HOST_DECLARE)
+#undef HOST_DECLARE
 
 /* links.c */
 int64_t host_attach(struct wbpf_host *host, struct held *held, const wbpf_program_info *program,

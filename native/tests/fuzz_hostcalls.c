@@ -3,7 +3,7 @@
  * and outside their memory, windows of the kernel's. `fuzz_hostcalls SECONDS LIBRARY OBJECT [FIRST]`: LIBRARY
  * is Wasmtime's, OBJECT an eBPF object. Each case is made from its number alone, which a failure prints. In
  * every other one the host is a stub with maps that are real where the kernel lets us, else that of
- * objects.c.
+ * host.c.
  */
 #include "check.h"
 #include "hostcalls/abi.h"

@@ -1,7 +1,7 @@
 """Plans: what `wbpf run` needs to know of a module to start it without Python, kept beside its compiled code.
 
 The command `wbpf` (native/launcher) reads them. A module gets one if all that it may ask for is answered in C
-(native/hostcalls/objects.c); for others, and whenever it is in doubt, the command starts Python.
+(native/hostcalls/host.c); for others, and whenever it is in doubt, the command starts Python.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Sources:
 
 @cache
 def _contexts() -> Resolver:
-    """Of what programs get as their contexts on this architecture (native/user/contexts.btf.c)."""
+    """Of what programs get as their contexts on this architecture (src/wbpf/bpf/user/contexts.btf.c)."""
     path = Path(__file__).with_name(f"contexts.{platform.machine()}.btf")
     try:
         return Resolver(Btf.parse(path.read_bytes()))
