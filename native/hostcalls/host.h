@@ -84,12 +84,15 @@ void host_let_go(struct wbpf_host *host, struct held *held);
 void host_detach(struct thing *link);
 
 /* The calls, each answered by a function answer_NAME. */
-#define HOST_ANSWERS(X)                                                                                      \
-    X(object_open)                                                                                           \
-    X(object_open_mem) X(object_close) X(object_set) X(object_get) X(object_load) X(program_find)            \
-        X(program_autoload) X(program_attach) X(program_run) X(link_detach) X(map_find) X(map_window)        \
-            X(map_set_program) X(map_set_map) X(map_resize) X(ring_open) X(user_ring_submit) X(param_get)    \
-                X(event_find) X(emit) X(log) X(wasm_load_bpf_object) X(wasm_attach_bpf_program)
+/* clang-format off */
+#define HOST_ANSWERS(X) \
+    X(object_open) X(object_open_mem) X(object_close) X(object_set) \
+    X(object_get) X(object_load) X(program_find) X(program_autoload) \
+    X(program_attach) X(program_run) X(link_detach) X(map_find) \
+    X(map_window) X(map_set_program) X(map_set_map) X(map_resize) \
+    X(ring_open) X(user_ring_submit) X(param_get) X(event_find) \
+    X(emit) X(log) X(wasm_load_bpf_object) X(wasm_attach_bpf_program)
+/* clang-format on */
 
 #define HOST_DECLARE(name) int64_t answer_##name(struct wbpf_host *host, wbpf_guest_argument *arguments);
 HOST_ANSWERS(HOST_DECLARE)
