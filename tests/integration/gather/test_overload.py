@@ -220,7 +220,8 @@ def check_overload(
         for summary in summaries:
             assert summary.status is not Status.COMPLETE or is_whole(opened.trace(summary.trace_id), "ab")
     assert max(cores.values()) < 0.8, cores
-    assert cost.ratio < 1.3
+    if seconds >= 10:  # a few seconds are too few to tell it from what else the machine does
+        assert cost.ratio < 1.3
 
 
 FAULTS = [nothing, a_slow_agent, no_coordinator, a_full_disk]

@@ -64,10 +64,7 @@ def test_without_kernel_btf(syscalls: Path, tmp_path: Path) -> None:
     hide = "mount -t tmpfs none /sys/kernel/btf"
     said = load(syscalls, prepare=hide)
     assert said.startswith("BpfError eBPF object 'syscalls.")
-    assert (
-        "needs kernel BTF: there is no /sys/kernel/btf/vmlinux\n  try: give the kernel's BTF as a file"
-        in said
-    )
+    assert "needs kernel BTF: there is no /sys/kernel/btf/vmlinux\n  try: give the kernel's BTF:" in said
 
     btf = tmp_path / "vmlinux.btf"
     btf.write_bytes(Path("/sys/kernel/btf/vmlinux").read_bytes())
@@ -190,7 +187,7 @@ def kernel_files() -> list[str]:
             links.append(str(entry.readlink()))
         except FileNotFoundError:
             continue
-    return [link for link in links if "bpf" in link or "perf_event" in link]
+    return [link for link in links if link.startswith(("anon_inode:bpf", "anon_inode:[perf_event"))]
 
 
 def test_nothing_stays_behind(compiled: Compile, variant: str, directory: Path) -> None:

@@ -92,7 +92,7 @@ def test_commands_do_what_they_did(name: str, elf: bytes, tmp_path: Path) -> Non
     expected = subprocess.run(argv, cwd=plain, check=True, stdout=subprocess.PIPE).stdout
     output, one = traced_run(elf, argv, watched, "on_any", "on_openat", "after_openat", "after_execve")
     with one:
-        assert output == expected
+        assert output == expected.replace(bytes(plain), bytes(watched))  # make tells where it is
         assert one.variables["entries"] > 50
         assert one.variables["opened"] == one.variables["after"] > 3
 
