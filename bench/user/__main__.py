@@ -19,6 +19,7 @@ from bench.user.sites import site_rows
 from bench.user.translated import measure
 from wbpf.errors import WbpfError
 
+PEER = "rbpf's JIT compiler, which checks nothing"
 NATIVE = "the same source, compiled by clang -O2 for this machine"
 
 
@@ -53,16 +54,24 @@ def main() -> int:
 
 
 def program_rows(samples: dict[str, list[float]]) -> list[Row]:
-    """A row for each program beside its native twin, and the geometric mean of their ratios."""
-    rows = []
+    """A row for each program beside its native twin, and for each that a peer has; the geometric means."""
+    rows, peers = [], []
     for name in sorted(name for name in samples if "/" not in name):
         native = statistics.median(samples[f"{name}/native"])
         bar = Bar(2 * native, "2 × native")
         row = median_row(f"program/{name}", "ns", samples[name], baseline=native, baseline_is=NATIVE, bar=bar)
         rows.append(row)
+        if peer := samples.get(f"{name}/rbpf"):
+            peers.append(
+                median_row(f"peer/rbpf/{name}", "ns", peer, baseline=native, baseline_is=NATIVE, note=PEER)
+            )
     mean = statistics.geometric_mean(row.ratio for row in rows if row.ratio)
     bar = Bar(1.1, "1.1 × native in the geometric mean")
-    return [*rows, Row("program/geomean", mean, "×", baseline=1.0, baseline_is=NATIVE, bar=bar)]
+    rows.append(Row("program/geomean", mean, "×", baseline=1.0, baseline_is=NATIVE, bar=bar))
+    if peers:
+        theirs = statistics.geometric_mean(row.ratio for row in peers if row.ratio)
+        peers.append(Row("peer/rbpf/geomean", theirs, "×", baseline=1.0, baseline_is=NATIVE, note=PEER))
+    return [*rows, *peers]
 
 
 if __name__ == "__main__":

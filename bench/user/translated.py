@@ -6,9 +6,11 @@ import ctypes
 import platform
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.build import BUILD, BenchError
+from bench.user.peers import Peer
 from wbpf.bpf.elf import sections
 from wbpf.bpf.user.program import ProgramSpec, UserProgram, load_programs
 from wbpf.bpf.user.verifier import Context
@@ -23,20 +25,20 @@ _BASELINE = {"x86_64": "x86_64_v2", "aarch64": "generic"}
 
 
 class Pair:
-    """One program, both ways."""
+    """One program, in all ways."""
 
-    def __init__(self, name: str, program: UserProgram, unsafe: UserProgram, library: ctypes.CDLL) -> None:
-        self.name, self.program, self.unsafe = name, program, unsafe
+    def __init__(self, name: str, program: UserProgram, peer: Peer | None, library: ctypes.CDLL) -> None:
+        self.name, self.program, self.peer = name, program, peer
         self._library, self._native = library, getattr(library, name)
         library.repeat.restype = ctypes.c_uint64
         self._native.restype = ctypes.c_uint64
         self._count = 1
 
     def verify(self, seed: int) -> None:
-        """Both do the same with the same memory.
+        """All do the same with the same memory; a peer that does not is left out.
 
         Raises:
-            BenchError: they do not.
+            BenchError: the translation does not do what the native program does.
         """
         for round_ in range(20):
             memory = _memory(seed + round_)
@@ -44,6 +46,9 @@ class Pair:
             mine, native = self.program.run(memory).value, self._native(other)
             if mine != native or bytes(memory) != other.raw:
                 raise BenchError(f"{self.name} is translated wrong", f"it returns {mine}, natively {native}")
+            again = _memory(seed + round_)
+            if self.peer is not None and (self.peer.run(again)[0], again) != (mine, memory):
+                self.peer = None
 
     def calibrate(self) -> None:
         """Find how many runs a slice takes."""
@@ -57,8 +62,12 @@ class Pair:
         total: int = self._library.repeat(self._native, memory, ctypes.c_uint64(count))
         return total / count
 
-    def translated_ns(self, program: UserProgram) -> float:
-        return program.native.repeat(_memory(1), 1 << 60, self._count)[2] / self._count
+    def translated_ns(self) -> float:
+        return self.program.native.repeat(_memory(1), 1 << 60, self._count)[2] / self._count
+
+    def peer_ns(self) -> float:
+        assert self.peer is not None
+        return self.peer.run(_memory(1), self._count)[1]
 
 
 def _memory(seed: int) -> bytearray:
@@ -74,17 +83,15 @@ def pairs() -> list[Pair]:
     compile_c([SOURCE, NATIVE], library, flags)
     loaded = ctypes.CDLL(str(library))
     context = Context(MEMORY_BYTES, memory=True)
-    specs = {
-        name.removeprefix(_SECTION): ProgramSpec(code, context, checks=True)
-        for name, code in sections(elf).items()
-        if name.startswith(_SECTION)
+    codes = {
+        name.removeprefix(_SECTION): code for name, code in sections(elf).items() if name.startswith(_SECTION)
     }
-    proved = load_programs(specs)
-    return [Pair(name, program, program, loaded) for name, program in proved.items()]
+    proved = load_programs({name: ProgramSpec(code, context, checks=True) for name, code in codes.items()})
+    return [Pair(name, program, Peer.of(codes[name]), loaded) for name, program in proved.items()]
 
 
 def measure(rounds: int, seed: int) -> dict[str, list[float]]:
-    """Samples in nanoseconds a run: `NAME` and `NAME/native`."""
+    """Samples in nanoseconds a run: `NAME`, `NAME/native` and, where the peer has it, `NAME/rbpf`."""
     order = random.Random(seed)
     samples: dict[str, list[float]] = defaultdict(list)
     all_pairs = pairs()
@@ -94,9 +101,12 @@ def measure(rounds: int, seed: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         order.shuffle(all_pairs)
         for pair in all_pairs:
-            ways = [pair.name, f"{pair.name}/native"]
-            order.shuffle(ways)
-            for way in ways:
-                native = way.endswith("/native")
-                samples[way].append(pair.native_ns() if native else pair.translated_ns(pair.program))
+            ways: dict[str, Callable[[], float]] = {
+                pair.name: pair.translated_ns,
+                f"{pair.name}/native": pair.native_ns,
+            }
+            if pair.peer is not None:
+                ways[f"{pair.name}/rbpf"] = pair.peer_ns
+            for way in order.sample(list(ways), len(ways)):
+                samples[way].append(ways[way]())
     return samples
