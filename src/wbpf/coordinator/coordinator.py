@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 import secrets
@@ -116,8 +115,9 @@ class Coordinator(Daemon):
             wait_s = 0.1 if due is None else min(max(due - now, 0.005), 0.1)
             if due is None and not self.coordination.in_flight:
                 wait_s = 0.5
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._held.wait(), wait_s)
+            timer = asyncio.get_running_loop().call_later(wait_s, self._held.set)
+            await self._held.wait()
+            timer.cancel()
             self._held.clear()
             self.coordination.tick()
 

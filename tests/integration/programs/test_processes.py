@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -122,23 +121,21 @@ def test_what_the_command_opens_itself_is_left_out(built: Built, tmp_path: Path)
     wanted.write_text("")
     words = [Path(sys.executable).parent / "wbpf", "run", built("opensnoop"), "--allow", "all", "-o", "json"]
     subprocess.run([*words, "--duration", "10ms"], check=True, stdout=subprocess.DEVNULL)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as command:
-        assert command.stdout is not None
-        own = {command.pid}
-        events = []
-        end = time.monotonic() + 20
-        while time.monotonic() < end and not any(event["filename"] == str(wanted) for event in events):
+    printed = tmp_path / "events.json"
+    with printed.open("w") as file, subprocess.Popen(words, stdout=file) as command:
+
+        def has_wanted() -> bool:
             wanted.read_text()
-            own |= {int(pid) for pid in children_of(command.pid)}
-            events.append(json.loads(command.stdout.readline()))
-        own |= {int(pid) for pid in children_of(command.pid)}
+            return str(wanted) in printed.read_text()
+
+        wait_for(has_wanted)
+        own = {command.pid, *children_of(command.pid)}
         command.terminate()
-        events += [json.loads(line) for line in command.stdout]
+    events = [json.loads(line) for line in printed.read_text().splitlines()]
     assert len(own) == 2, "it prints by another process"
-    assert any(event["filename"] == str(wanted) for event in events)
     assert not [event for event in events if event["pid"] in own]
 
 
-def children_of(pid: int) -> list[str]:
+def children_of(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [child for task in tasks for child in task.read_text().split()]
+    return [int(child) for task in tasks for child in task.read_text().split()]
