@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from wbpf.bpf.user.isa import FRAMES_MOST, Insn, Jump, Wide, invalid
+from wbpf.bpf.user.isa import FRAMES_MOST, Class, Insn, Jump, Mode, Wide, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,27 @@ def code_target(insn: Insn) -> int:
     """The entry of the function whose address a wide immediate is."""
     low = insn.imm & 0xFFFFFFFF
     return insn.at + 1 + (low - (1 << 32) if low >> 31 else low)
+
+
+def resolve_calls(insns: Sequence[Insn]) -> list[Insn]:
+    """As it is, but for calls of a register just set to a number: those call the helper of this number."""
+    entered = {insn.target for insn in insns if insn.is_jump or insn.is_local_call}
+    entered |= {code_target(insn) for insn in insns if insn.is_wide and insn.src == Wide.CODE}
+    numbers: dict[int, int] = {}
+    resolved = []
+    for insn in insns:
+        if insn.at in entered:
+            numbers.clear()
+        if insn.opcode == 0x8D and insn.dst in numbers:
+            insn = replace(insn, opcode=0x85, dst=0, imm=numbers[insn.dst])
+        resolved.append(insn)
+        if insn.opcode == 0xB7:
+            numbers[insn.dst] = insn.imm
+        elif insn.cls in (Class.ALU, Class.ALU64, Class.LDX) or insn.is_wide:
+            numbers.pop(insn.dst, None)
+        elif not (insn.is_jump or insn.cls is Class.ST or (insn.cls is Class.STX and insn.mode == Mode.MEM)):
+            numbers.clear()
+    return resolved
 
 
 def analyse(insns: Sequence[Insn]) -> Flow:

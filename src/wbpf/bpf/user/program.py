@@ -13,7 +13,7 @@ from wbpf.bpf.diagnosis import Rejection
 from wbpf.bpf.helpers import helper_name
 from wbpf.bpf.user import blobs
 from wbpf.bpf.user.blobs import Part, Translation, key_of
-from wbpf.bpf.user.flow import Flow, analyse
+from wbpf.bpf.user.flow import Flow, analyse, resolve_calls
 from wbpf.bpf.user.isa import POISON, Call, Insn, Wide, decode
 from wbpf.bpf.user.proof import Proof
 from wbpf.bpf.user.slots import Slots, Stop
@@ -143,7 +143,7 @@ def verify_program(name: str, spec: ProgramSpec) -> Verified:
         FormatError: an instruction is not of the set, or control goes wrong.
         BpfError: it can't be proved, or needs what user space does not have.
     """
-    insns = decode(spec.code)
+    insns = resolve_calls(decode(spec.code))
     if wrong := _wrong_call(insns, len(spec.maps)):
         raise BpfError(f"program {name!r} can't be loaded", spec.said(wrong.at, wrong.why))
     # As in the kernel, what can't be reached may call helpers that there are not.
