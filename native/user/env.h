@@ -40,6 +40,11 @@ typedef struct wbpf_region {
     bool writable;
 } wbpf_region;
 
+/* Where a thread is, and its frame pointer there: its stack is followed from here. */
+struct wbpf_stack_start {
+    uint64_t address, frame;
+};
+
 /* The offsets up to `cpu` are part of every blob. */
 struct wbpf_env {
     int64_t fuel; /* jumps back that are left */
@@ -57,7 +62,8 @@ struct wbpf_env {
     /* The host's own. */
     uint32_t cpu_at_start; /* where the C library does not keep it up to date */
     uint64_t cookie;
-    const uint64_t *registers; /* of the thread, as struct pt_regs; NULL: not known */
+    const uint64_t *registers;            /* of the thread, as struct pt_regs; NULL: not known */
+    const struct wbpf_stack_start *start; /* where there are no registers; NULL: not known */
     const wbpf_region *regions;
     uint32_t region_count;
     uint32_t tail_calls;

@@ -101,10 +101,10 @@ void wbpf_function_entered(struct wbpf_registers *registers, struct wbpf_thunk_p
 {
     struct hook *hook = (struct hook *)place;
     if (__atomic_load_n(&hook->entries, __ATOMIC_RELAXED))
-        wbpf_links_run(&hook->entries, registers, WBPF_REGISTERS_BYTES);
+        wbpf_links_run(&hook->entries, registers, WBPF_REGISTERS_BYTES, NULL);
     /* Else this call began before such a program was attached. */
     if (kept & WBPF_THUNK_CALLS && __atomic_load_n(&hook->calling, __ATOMIC_RELAXED))
-        wbpf_links_run(&hook->calling, registers, WBPF_REGISTERS_BYTES);
+        wbpf_links_run(&hook->calling, registers, WBPF_REGISTERS_BYTES, NULL);
     if (!__atomic_load_n(&hook->returns, __ATOMIC_RELAXED))
         return;
     if (wbpf_links_running())
@@ -127,7 +127,23 @@ void wbpf_function_returned(struct wbpf_registers *registers, uint64_t *slot)
     *slot = found.to;
     wbpf_registers_set_address(registers, found.to);
     for (uint32_t i = found.count; i-- > 0;)
-        wbpf_links_run(&found.hooks[i]->returns, registers, WBPF_REGISTERS_BYTES);
+        wbpf_links_run(&found.hooks[i]->returns, registers, WBPF_REGISTERS_BYTES, NULL);
+}
+
+uint64_t wbpf_function_returns_to(uint64_t slot, uint64_t address)
+{
+    const struct pending *one = pending && address == wbpf_thunk_return_address() ? find_pending(slot) : NULL;
+    return one ? one->to : address;
+}
+
+bool wbpf_function_has_no_frame(uint64_t where)
+{
+    static const uint8_t push_rbp[] = {0x55}, endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+    const struct hook *hook = __atomic_load_n(&hooks, __ATOMIC_ACQUIRE);
+    while (hook && hook->place.where != where)
+        hook = hook->next;
+    return hook && (memcmp(hook->original, push_rbp, sizeof push_rbp) == 0 ||
+                    memcmp(hook->original, endbr64, sizeof endbr64) == 0);
 }
 
 /* ---- hooks ---- */
@@ -195,7 +211,7 @@ static int make_hook(const struct wbpf_attach_request *request, struct hook **ou
     if (request->semaphore && read_code(request->semaphore, &now, sizeof now) == 0)
         hook->semaphore = (uint16_t *)(uintptr_t)request->semaphore;
     hook->next = hooks;
-    hooks = hook;
+    __atomic_store_n(&hooks, hook, __ATOMIC_RELEASE);
     *out = hook;
     return 0;
 }

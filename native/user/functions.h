@@ -22,6 +22,11 @@ int wbpf_function_link_create(const struct wbpf_attach_request *request, const w
 /* When it returns, no thread is in the program any more; the last link of a function restores it. Runs that
  * were stopped in *stopped. */
 void wbpf_function_link_destroy(wbpf_function_link *link, uint64_t *stopped);
+/* What a return address on a stack is, or was before the return was traced. */
+uint64_t wbpf_function_returns_to(uint64_t slot, uint64_t address);
+/* Whether a hooked place is where a function has not made its frame yet, as far as its first instruction
+ * says: by the kernel's rule for x86 (is_uprobe_at_func_entry() of arch/x86/events/core.c). */
+bool wbpf_function_has_no_frame(uint64_t where);
 /* In a child after fork: restore all functions. */
 void wbpf_functions_forget(void);
 

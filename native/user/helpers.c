@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -92,6 +93,24 @@ HELPER(get_attach_cookie)
     return env->cookie;
 }
 
+/* In the numbers of this process's own namespace, if that is the one that a device and an inode name. The
+ * kernel's own numbers of devices have 20 bits for the minor one. */
+HELPER(get_ns_current_pid_tgid)
+{
+    uint64_t ids = wbpf_current_ids();
+    uint32_t info[2] = {(uint32_t)ids, (uint32_t)(ids >> 32)}; /* struct bpf_pidns_info */
+    struct stat st;
+    memset((void *)(uintptr_t)r3, 0, r4);
+    if (r4 != sizeof info)
+        return (uint64_t)-EINVAL;
+    if (WBPF_DIRECT(SYS_newfstatat, AT_FDCWD, "/proc/self/ns/pid", &st, 0) < 0)
+        return (uint64_t)-ENOENT;
+    if (r1 != ((uint64_t)major(st.st_dev) << 20 | minor(st.st_dev)) || r2 != st.st_ino)
+        return (uint64_t)-EINVAL;
+    memcpy((void *)(uintptr_t)r3, info, sizeof info);
+    return 0;
+}
+
 /* Of the cgroup (v2) that is `level` below the root and has this process in or below it; -1: its own. A
  * cgroup's id is its inode. 0: there is none. */
 static uint64_t cgroup_id(int64_t level)
@@ -147,13 +166,21 @@ static const struct {
     int32_t number;
     wbpf_helper function;
 } table[] = {
-    {-1, load_packet},           {5, ktime_get_ns},
-    {7, get_prandom_u32},        {8, get_smp_processor_id},
-    {14, get_current_pid_tgid},  {15, get_current_uid_gid},
-    {80, get_current_cgroup_id}, {123, get_current_ancestor_cgroup_id},
-    {16, get_current_comm},      {182, strncmp_bounded},
-    {125, ktime_get_boot_ns},    {160, ktime_get_coarse_ns},
-    {174, get_attach_cookie},    {208, ktime_get_tai_ns},
+    {-1, load_packet},
+    {5, ktime_get_ns},
+    {7, get_prandom_u32},
+    {8, get_smp_processor_id},
+    {14, get_current_pid_tgid},
+    {15, get_current_uid_gid},
+    {80, get_current_cgroup_id},
+    {123, get_current_ancestor_cgroup_id},
+    {16, get_current_comm},
+    {182, strncmp_bounded},
+    {125, ktime_get_boot_ns},
+    {160, ktime_get_coarse_ns},
+    {174, get_attach_cookie},
+    {208, ktime_get_tai_ns},
+    {120, get_ns_current_pid_tgid},
 };
 
 wbpf_helper wbpf_user_helper(int32_t number)

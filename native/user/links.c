@@ -72,7 +72,8 @@ static void leave(struct walker *walker)
         __atomic_store_n(&walker->walks, walker->walks + 1, __ATOMIC_RELEASE);
 }
 
-bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t bytes)
+bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t bytes,
+                    const struct wbpf_stack_start *start)
 {
     struct walker *walker = mine ? mine : claim();
     if (inside) {
@@ -87,7 +88,7 @@ bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t by
          node = __atomic_load_n(&node->next, __ATOMIC_ACQUIRE)) {
         struct wbpf_link *link = node->link;
         wbpf_user_run run = {
-            .context = context, .context_bytes = bytes, .fuel = FUEL, .cookie = link->cookie};
+            .context = context, .context_bytes = bytes, .fuel = FUEL, .cookie = link->cookie, .start = start};
         if (*link->live && wbpf_user_program_run(link->program, &run) != 0)
             __atomic_fetch_add(&link->stopped, 1, __ATOMIC_RELAXED);
     }

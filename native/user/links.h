@@ -30,9 +30,10 @@ void wbpf_link_deinit(struct wbpf_link *link);
 void wbpf_links_add(struct wbpf_link_node **list, struct wbpf_link_node *node, struct wbpf_link *link);
 void wbpf_links_remove(struct wbpf_link_node **list, const struct wbpf_link *link);
 
-/* Run what is attached. False: a program runs in this thread already, so this place is not passed on, but
- * counted. */
-bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t bytes);
+/* Run what is attached. `start`: of the stack; NULL: the context is the registers. False: a program runs in
+ * this thread already, so this place is not passed on, but counted. */
+bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t bytes,
+                    const struct wbpf_stack_start *start);
 /* Whether running programs that call no helpers calls nothing of the C library that may use wide vector
  * registers. */
 bool wbpf_links_are_plain(void);

@@ -258,6 +258,7 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->regions = run->regions;
     env->region_count = run->region_count;
     env->registers = program->kind == BPF_PROG_TYPE_KPROBE ? run->context : NULL;
+    env->start = run->start;
     env->tail_calls = 0;
     env->kind = program->kind;
     env->stopped = WBPF_STOP_NONE;

@@ -26,8 +26,10 @@ struct wbpf_site_link {
 
 static void fire(struct wbpf_site *site, const struct wbpf_probe_context *context)
 {
+    const uint64_t *frame = __builtin_frame_address(0); /* where the caller's is kept */
+    struct wbpf_stack_start start = {(uint64_t)(uintptr_t)__builtin_return_address(0), frame[0]};
     wbpf_links_run((struct wbpf_link_node *const *)&site->attached, (void *)(uintptr_t)context,
-                   sizeof *context);
+                   sizeof *context, &start);
 }
 
 void wbpf_sites_forget(void)

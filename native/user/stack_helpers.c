@@ -1,14 +1,17 @@
 /*
- * Stacks of the thread that a program runs in, by frame pointers from the registers that it was entered with.
- * What is no frame ends the stack: memory is read through the kernel, which tells what is not there.
+ * Stacks of the thread that a program runs in, by frame pointers from where it was when the program was
+ * called. What is no frame ends the stack: memory is read through the kernel, which tells what is not there.
  */
 #include "maps/maps.h"
+#include "user/direct.h"
+#include "user/functions.h"
 #include "user/helpers.h"
+#include "user/syscalls.h"
 #include <errno.h>
 #include <linux/bpf.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #define UNUSED __attribute__((unused))
 #define HELPER(name)                                                                                         \
@@ -21,9 +24,9 @@ enum { FRAMES_MOST = 127, WINDOW = 1024 };
 
 /* Indexes in struct pt_regs. */
 #if defined(__x86_64__)
-enum { FRAME = 4, ADDRESS = 16 };
+enum { FRAME = 4, ADDRESS = 16, POINTER = 19 };
 #else
-enum { FRAME = 29, ADDRESS = 32 };
+enum { FRAME = 29, ADDRESS = 32, POINTER = 31 };
 #endif
 
 /* Part of a stack, read at once. */
@@ -38,7 +41,7 @@ static bool read_pair(struct window *window, uint64_t at, uint64_t pair[2])
         uint64_t page_end = (at | 4095) + 1, end = at + WINDOW;
         end = end > page_end && at + 16 <= page_end ? page_end : end;
         struct iovec here = {window->data, end - at}, there = {MEMORY(at), end - at};
-        ssize_t got = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
+        long got = WBPF_DIRECT(SYS_process_vm_readv, wbpf_current_ids() >> 32, &here, 1, &there, 1, 0);
         window->low = at;
         window->bytes = got < 0 ? 0 : (uint64_t)got;
         if (window->bytes < 16)
@@ -51,14 +54,23 @@ static bool read_pair(struct window *window, uint64_t at, uint64_t pair[2])
 static uint32_t walk(const struct wbpf_env *env, uint64_t *addresses, uint32_t most)
 {
     const uint64_t *registers = env->registers;
+    struct wbpf_stack_start start = {0, 0};
     struct window window = {0};
+    uint64_t pair[2];
     uint32_t count = 0;
-    if (!registers || !most || !registers[ADDRESS])
+    if (env->start)
+        start = *env->start;
+    else if (registers)
+        start = (struct wbpf_stack_start){registers[ADDRESS], registers[FRAME]};
+    if (!start.address)
         return 0;
-    uint64_t at = registers[FRAME], pair[2];
-    addresses[count++] = registers[ADDRESS];
+    addresses[count++] = start.address;
+    if (!env->start && wbpf_function_has_no_frame(start.address) &&
+        read_pair(&window, registers[POINTER], pair) && pair[0])
+        addresses[count++] = wbpf_function_returns_to(registers[POINTER], pair[0]);
+    uint64_t at = start.frame;
     while (count < most && at && at % 8 == 0 && read_pair(&window, at, pair) && pair[1]) {
-        addresses[count++] = pair[1];
+        addresses[count++] = wbpf_function_returns_to(at + 8, pair[1]);
         if (pair[0] <= at) /* stacks grow down: callers are above */
             break;
         at = pair[0];

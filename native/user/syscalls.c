@@ -118,18 +118,20 @@ struct tracepoint_context {
     uint64_t head, number, values[6];
 };
 
-static void run(struct wbpf_syscall_link *link, void *context, size_t bytes)
+static void run(struct wbpf_syscall_link *link, const struct frame *frame, void *context, size_t bytes)
 {
-    wbpf_user_run run = {.context = context, .context_bytes = bytes, .fuel = FUEL, .cookie = link->cookie};
+    struct wbpf_stack_start start = {frame->rip, frame->rbp};
+    wbpf_user_run run = {
+        .context = context, .context_bytes = bytes, .fuel = FUEL, .cookie = link->cookie, .start = &start};
     if (wbpf_user_program_run(link->program, &run) != 0)
         __atomic_fetch_add(&link->stopped, 1, __ATOMIC_RELAXED);
 }
 
-static void run_list(struct wbpf_syscall_link **list, void *context, size_t bytes)
+static void run_list(struct wbpf_syscall_link **list, const struct frame *frame, void *context, size_t bytes)
 {
     for (struct wbpf_syscall_link *link = __atomic_load_n(list, __ATOMIC_ACQUIRE); link;
          link = __atomic_load_n(&link->next, __ATOMIC_ACQUIRE))
-        run(link, context, bytes);
+        run(link, frame, context, bytes);
 }
 
 static void run_raw(const struct runs *runs)
@@ -159,7 +161,7 @@ static void run_raw(const struct runs *runs)
         .ss = 0x2b,
     };
     uint64_t context[12] = {(uint64_t)(uintptr_t)&registers, runs->exit ? runs->result : runs->number};
-    run_list(&wbpf_syscall_lists[runs->exit][ALL_RAW], context, sizeof context);
+    run_list(&wbpf_syscall_lists[runs->exit][ALL_RAW], frame, context, sizeof context);
 }
 
 void wbpf_syscall_run_all(void *argument)
@@ -177,8 +179,8 @@ void wbpf_syscall_run_all(void *argument)
         context = (struct tracepoint_context){
             0, runs->number, {frame->rdi, frame->rsi, frame->rdx, frame->r10, frame->r8, frame->r9}};
     if (runs->number < NUMBERS)
-        run_list(&wbpf_syscall_lists[runs->exit][runs->number], &context, sizeof context);
-    run_list(&wbpf_syscall_lists[runs->exit][ALL], &context, sizeof context);
+        run_list(&wbpf_syscall_lists[runs->exit][runs->number], frame, &context, sizeof context);
+    run_list(&wbpf_syscall_lists[runs->exit][ALL], frame, &context, sizeof context);
     if (wbpf_syscall_lists[runs->exit][ALL_RAW])
         run_raw(runs);
     __atomic_store_n(&thread->walks, thread->walks + 1, __ATOMIC_RELEASE);

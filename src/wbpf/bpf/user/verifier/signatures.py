@@ -50,6 +50,7 @@ SIGNATURES: Mapping[int, Signature] = {
     113: Signature("probe_read_kernel", _READ),
     114: Signature("probe_read_user_str", _READ),
     115: Signature("probe_read_kernel_str", _READ),
+    120: Signature("get_ns_current_pid_tgid", (_A.NUMBER, _A.NUMBER, _A.MEMORY_OUT, _A.SIZE)),
     125: Signature("ktime_get_boot_ns"),
     130: Signature("ringbuf_output", (_A.MAP, _A.MEMORY_IN, _A.SIZE_OR_0, _A.NUMBER)),
     131: Signature("ringbuf_reserve", (_A.MAP, _A.CONSTANT, _A.NUMBER), Returns.RECORD_OR_NULL),
