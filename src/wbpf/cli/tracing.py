@@ -36,6 +36,7 @@ class Tracing:
         self.status: int | None = None
         self._is_command = bool(command)
         self._traced: Traced | None = None
+        self._watcher: threading.Thread | None = None
         if command:
             self._traced = Traced.launch(command, stdout=sys.stderr.fileno() if is_quiet else None)
         elif pid is not None:
@@ -53,7 +54,8 @@ class Tracing:
     def watch(self, guest: Guest) -> None:
         """End a guest when the command ends."""
         if self._is_command:
-            threading.Thread(target=self._wait, args=(guest,), daemon=True).start()
+            self._watcher = threading.Thread(target=self._wait, args=(guest,), daemon=True)
+            self._watcher.start()
 
     def _wait(self, guest: Guest) -> None:
         assert self._traced is not None
@@ -72,6 +74,8 @@ class Tracing:
         self._traced.close()
         if self._is_command:
             self._end(self._traced)
+        if self._watcher is not None:
+            self._watcher.join(_GRACE_S)  # else it, and the guest, may outlive the interpreter
         for text in dict.fromkeys(map(str, self._traced.problems)):
             sys.stderr.write(f"warning: {text}\n")
 

@@ -159,6 +159,7 @@ class Guest:
         self._is_over.wait(_GRACE_S)
         self._host.close()
         if self._is_over.is_set():
+            self._thread.join()  # else it may outlive the interpreter, and what it refers to with it
             self._native.close()
 
     def __enter__(self) -> Self:

@@ -80,6 +80,39 @@ def test_a_command_is_traced_from_its_start_to_its_end(sites_program: Path, prob
     assert done.stderr == f"info: attached\nready\ndone\ndone\n{THREADS * 53} orders\n"
 
 
+#: The command, with threads that are slow to end.
+SLOW_TO_END = """
+import sys, time
+from wbpf.cli.run import main
+from wbpf.wasm.guest import Guest
+
+def late(method):
+    def slow(self):
+        result = method(self)
+        time.sleep(0.5)
+        return result
+    return slow
+
+Guest.finish, Guest._run = late(Guest.finish), late(Guest._run)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.usefixtures("place")
+def test_no_thread_outlives_the_run(sites_program: Path, probes: Path) -> None:
+    """What one refers to when the interpreter ends is reported as leaked."""
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_TO_END, *RUN[4:], probes, "--", sites_program],
+        input="run 1\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"info: attached\nready\ndone\n{THREADS} orders\n"
+
+
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
 def test_the_status_is_the_commands(probes: Path, script: str, status: int) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: What is loaded into processes.
 RUNTIME = Path(_native.__file__).parent / "_c" / "lib" / "libwbpf-inside.so"
 _START_S = 10.0
+_LEAVE_S = 1.0
 _numbers = itertools.count()
 
 #: Where a program is to be attached in a process, by its number; None: there is no such place in it.
@@ -52,6 +53,7 @@ class Traced:
         self._descendants: set[int] = set()
         self._listener: socket.socket | None = None
         self._first: socket.socket | None = None
+        self._welcoming: threading.Thread | None = None
         self._begun = threading.Event()
 
     @classmethod
@@ -120,7 +122,8 @@ class Traced:
             raise BpfError(what, error.strerror or str(error)) from error
         traced = cls(process.pid, folder, process)
         traced._listener = listener
-        threading.Thread(target=traced._welcome, args=(folder / name,), daemon=True).start()
+        traced._welcoming = threading.Thread(target=traced._welcome, args=(folder / name,), daemon=True)
+        traced._welcoming.start()
         deadline = time.monotonic() + _START_S
         while not traced._begun.wait(0.02) and process.poll() is None and time.monotonic() < deadline:
             pass
@@ -195,6 +198,8 @@ class Traced:
             self._launched().kill()
             self._launched().wait()
             self.go()
+        if self._welcoming is not None:
+            self._welcoming.join(_LEAVE_S)
         with self._lock:
             self._sweep()
 
