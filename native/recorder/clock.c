@@ -32,6 +32,12 @@ uint64_t clock_read_slow(uint32_t kind)
 #if defined(__x86_64__)
     if (kind == WBPF_CLOCK_TSC)
         return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    if (kind == WBPF_CLOCK_CNTVCT) {
+        uint64_t ticks;
+        __asm__ volatile("isb; mrs %0, cntvct_el0" : "=r"(ticks));
+        return ticks;
+    }
 #endif
     (void)kind;
     return clock_monotonic_ns();
@@ -67,24 +73,12 @@ uint32_t clock_best_kind(void)
 #endif
 }
 
-static uint64_t ticks_of(uint32_t kind)
-{
-#if defined(__aarch64__)
-    if (kind == WBPF_CLOCK_CNTVCT) {
-        uint64_t ticks;
-        __asm__ volatile("isb; mrs %0, cntvct_el0" : "=r"(ticks));
-        return ticks;
-    }
-#endif
-    return clock_read_slow(kind);
-}
-
 void clock_calibrate(uint32_t kind, struct wbpf_calibration *out)
 {
     uint64_t best = UINT64_MAX;
     for (int i = 0; i < 5; i++) {
         uint64_t mono0 = read_clock(CLOCK_MONOTONIC);
-        uint64_t ticks = ticks_of(kind);
+        uint64_t ticks = clock_read_slow(kind);
         uint64_t unix_ns = read_clock(CLOCK_REALTIME);
         uint64_t mono1 = read_clock(CLOCK_MONOTONIC);
         if (mono1 - mono0 >= best)
@@ -105,14 +99,14 @@ uint64_t clock_measure_hz(uint32_t kind)
 #if defined(__aarch64__)
     uint64_t hz;
     __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hz));
-    return hz;
-#else
+    if (hz) /* it is the firmware's to set */
+        return hz;
+#endif
     struct wbpf_calibration a, b;
     clock_calibrate(kind, &a);
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     clock_calibrate(kind, &b);
     return (uint64_t)((double)(b.ticks - a.ticks) * 1e9 / (double)(b.mono_ns - a.mono_ns));
-#endif
 }
 
 void clock_record_calibration(struct wbpf_segment_header *header, const struct wbpf_calibration *reading)

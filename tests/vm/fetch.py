@@ -146,13 +146,30 @@ def _is_qemu(name: str) -> bool:
     return name.startswith(("qemu-", "seabios"))
 
 
-def fetch_busybox() -> Path:
-    """A busybox without libraries, which is the guest's userland."""
-    folder = cache() / "busybox-amd64"
+def _fetched(name: str, suite: str, architecture: str, package: str) -> Path:
+    """A package that needs no other, unpacked into a folder of this name."""
+    folder = cache() / name
     with _made_once(folder) as empty:
         if empty:
-            apt = Apt(empty / "apt", ("bookworm",), "amd64", Path("/var/lib/dpkg/status"))
+            status = empty / "status"
+            status.touch()
+            apt = Apt(empty / "apt", (suite,), architecture, status)
             apt.run("apt-get", "update")
-            apt.unpack(["busybox-static"], empty)
+            apt.unpack([package], empty)
             shutil.rmtree(empty / "apt")
-    return folder / "bin/busybox"
+    return folder
+
+
+def fetch_busybox() -> Path:
+    """A busybox without libraries, which is the guest's userland."""
+    return _fetched("busybox-amd64", "bookworm", "amd64", "busybox-static") / "bin/busybox"
+
+
+def fetch_qemu_user() -> Path:
+    """The QEMU that runs single arm64 programs; it needs no libraries."""
+    return _fetched("qemu-user-amd64", QEMU_SUITE, "amd64", "qemu-user") / "usr/bin/qemu-aarch64"
+
+
+def fetch_libc_arm64() -> Path:
+    """A root folder with the C library for arm64 programs."""
+    return _fetched("libc-arm64", "bookworm", "arm64", "libc6")

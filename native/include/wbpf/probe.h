@@ -55,9 +55,11 @@ __attribute__((constructor, unused)) static void wbpf_probes_start_(void)
 #endif
 
 /* Where a module's sites are: an allocated note, found through its program headers. It has the distances from
- * its own words to the section's ends, so that nothing is to be relocated at start. */
+ * its own words to the section's ends, so that nothing is to be relocated at start. By BFD_RELOC_NONE it
+ * keeps a site, as linkers keep notes: lld drops a section that is known by its ends alone, and misses them
+ * then. */
 #define WBPF_SITES_NOTE_TYPE 1
-#define WBPF_SITES_NOTE_                                                                                     \
+#define WBPF_SITES_NOTE_(symbol)                                                                             \
     ".ifndef wbpf_sites_note\n"                                                                              \
     ".hidden __start_wbpf_sites\n"                                                                           \
     ".hidden __stop_wbpf_sites\n"                                                                            \
@@ -68,6 +70,7 @@ __attribute__((constructor, unused)) static void wbpf_probes_start_(void)
     ".balign 4\n"                                                                                            \
     ".8byte __start_wbpf_sites - .\n"                                                                        \
     ".8byte __stop_wbpf_sites - .\n"                                                                         \
+    ".reloc ., BFD_RELOC_NONE, " symbol "\n"                                                                 \
     ".popsection\n"                                                                                          \
     ".endif\n"
 
@@ -116,8 +119,9 @@ __attribute__((constructor, unused)) static void wbpf_probes_start_(void)
             const unsigned long long *wbpf_args_ = wbpf_context_.args;                                       \
             (void)wbpf_args_;                                                                                \
             __asm__ volatile(                                                                                \
-                WBPF_SITES_NOTE_ WBPF_SITE_RECORD_("wbpf_site_" #provider "__" #name, #provider ":" #name)   \
-                    WBPF_SITE_USDT_("wbpf_site_" #provider "__" #name, #provider, #name, arguments)          \
+                WBPF_SITES_NOTE_("wbpf_site_" #provider "__" #name)                                          \
+                    WBPF_SITE_RECORD_("wbpf_site_" #provider "__" #name, #provider ":" #name)                \
+                        WBPF_SITE_USDT_("wbpf_site_" #provider "__" #name, #provider, #name, arguments)      \
                 :                                                                                            \
                 : operands "m"(wbpf_context_));                                                              \
             void (*wbpf_fire_)(struct wbpf_site *, const struct wbpf_probe_context *) =                      \
