@@ -122,6 +122,20 @@ def test_the_status_is_the_commands(probes: Path, script: str, status: int) -> N
 
 
 @pytest.mark.usefixtures("place")
+def test_a_static_child_is_told_of_once(probes: Path, tmp_path: Path) -> None:
+    static = tmp_path / "static"
+    code = b"#include <unistd.h>\nint main(void) { usleep(400000); return 0; }"
+    subprocess.run(["gcc", "-x", "c", "-", "-static", "-o", static], input=code, check=True)
+    script = f"{static}; {static}; sleep 0.2; exit 3"
+    done = subprocess.run([*RUN, probes, "--", "/bin/sh", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr == (
+        f"info: attached\n0 orders\nwarning: {static} was not traced: it is linked statically\n"
+        "  try: the kernel's eBPF traces it: --backend kernel\n"
+    )
+
+
+@pytest.mark.usefixtures("place")
 def test_a_command_ends_with_the_run(probes: Path, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     script = f"echo $$ > {note}; exec sleep 1000"

@@ -18,6 +18,7 @@ from wbpf import _native
 from wbpf.bpf.user.attach import wire
 from wbpf.bpf.user.attach.injecting import inject
 from wbpf.bpf.user.attach.link import Detached
+from wbpf.bpf.user.attach.static import StaticPrograms
 from wbpf.bpf.user.attach.stopping import write_code
 from wbpf.envvars import DIR, HOST
 from wbpf.errors import BpfError, WbpfError
@@ -46,7 +47,7 @@ class Traced:
         self.pid, self.folder = pid, folder
         #: The command, if it was launched.
         self.process = process
-        #: What could not be attached to descendants.
+        #: What could not be attached to descendants, and which of them are not traced at all.
         self.problems: list[WbpfError] = []
         self._lock = threading.RLock()
         self._links: list[Link] = []
@@ -54,6 +55,7 @@ class Traced:
         self._listener: socket.socket | None = None
         self._first: socket.socket | None = None
         self._welcoming: threading.Thread | None = None
+        self._static: StaticPrograms | None = None
         self._begun = threading.Event()
 
     @classmethod
@@ -134,6 +136,7 @@ class Traced:
                 "it did not load the runtime",
                 "a command that is linked statically, or setuid, is traced by the kernel only",
             )
+        traced._static = StaticPrograms(traced.pid, traced.problems.append)
         return traced
 
     def go(self) -> None:
@@ -200,6 +203,8 @@ class Traced:
             self.go()
         if self._welcoming is not None:
             self._welcoming.join(_LEAVE_S)
+        if self._static is not None:
+            self._static.close()
         with self._lock:
             self._sweep()
 
