@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 
 from bench.build import BUILD, ROOT, BenchError
-from bench.machine import describe_machine, describe_versions
-from bench.recorder.__main__ import line
-from bench.result import RESULTS, Result, Row, median_row
+from bench.command import KERNEL, parser_of
+from bench.command import run as run_benchmark
+from bench.result import Row, median_row
 from bench.wasm.run import Programs, Samples, run
 from bench.wasm.run import build as build_others
-from wbpf.bpf import features
-from wbpf.errors import WbpfError
 from wbpf.wasm.sections import with_sections
 
 HERE = Path(__file__).parent
@@ -36,30 +32,9 @@ EVENTS = {
 
 def main() -> int:
     """Run; 1 if it can't be measured here."""
-    parser = argparse.ArgumentParser(prog="python -m bench.abi", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer runs: to see that it works")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="where to write; a whole run goes to abi.json")
-    options = parser.parse_args()
-    for have in (features.have_libbpf, features.have_privileges, features.have_kernel_btf):
-        answer = have()
-        if not answer:
-            print(f"bench: needs {answer.what}: {answer.why}\n  try: {answer.hint}", file=sys.stderr)
-            return 1
-    started = time.monotonic()
-    try:
-        rows = measure(build(), rounds=2 if options.quick else 5, drains=4 if options.quick else 12)
-    except WbpfError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    for row in rows:
-        print(line(row) + (f"  {row.ratio:.2f} × {row.baseline:.4g}" if row.ratio and row.baseline else ""))
-    print(f"{len(rows)} rows in {time.monotonic() - started:.0f} s")
-    path = options.output or (None if options.quick else RESULTS / "abi.json")
-    if path:
-        Result(describe_machine(), describe_versions(), options.seed, rows).write(path)
-        print(f"written to {path}; for docs/benchmarks.md: python -m bench.document")
-    return 0
+    options = parser_of("abi").parse_args()
+    rounds, drains = (2, 4) if options.quick else (5, 12)
+    return run_benchmark("abi", options, lambda: measure(build(), rounds, drains), KERNEL)
 
 
 def build(folder: Path = BUILD / "abi") -> Programs:

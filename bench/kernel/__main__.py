@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
-from pathlib import Path
+from collections.abc import Iterator
 
+from bench.command import KERNEL, parser_of, run
 from bench.kernel.run import measure
-from bench.machine import describe_machine, describe_versions
-from bench.recorder.__main__ import line
-from bench.result import RESULTS, Result, Row, median_row
+from bench.result import Row, median_row
 from wbpf.bpf import features
-from wbpf.errors import WbpfError
 
 RINGBUF = "BPF ring buffer, reserve and submit without wake-up, the same contents"
 #: Row, its samples, what it is compared with, what that is.
@@ -33,38 +30,15 @@ ROWS = [
 
 def main() -> int:
     """Run; 1 if it can't be measured here."""
-    parser = argparse.ArgumentParser(prog="python -m bench.kernel", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer slices: to see that it works")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--output", type=Path, help="where to write; a whole run goes to bench/results/kernel.json"
-    )
-    options = parser.parse_args()
-    for have in (
-        features.have_libbpf,
-        features.have_privileges,
-        features.have_kernel_btf,
-        features.have_fetch_add,
-    ):
-        answer = have()
-        if not answer:
-            print(f"bench: needs {answer.what}: {answer.why}\n  try: {answer.hint}", file=sys.stderr)
-            return 1
-    started = time.monotonic()
-    try:
-        samples = measure(rounds=8 if options.quick else 60, runs=100, seed=options.seed)
-    except WbpfError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    rows = [row_of(*names, samples) for names in ROWS]
-    for row in rows:
-        print(line(row) + (f"  {row.ratio:.2f} × {row.baseline:.4g}" if row.ratio and row.baseline else ""))
-    print(f"{len(rows)} rows in {time.monotonic() - started:.0f} s")
-    path = options.output or (None if options.quick else RESULTS / "kernel.json")
-    if path:
-        Result(describe_machine(), describe_versions(), options.seed, rows).write(path)
-        print(f"written to {path}; for docs/benchmarks.md: python -m bench.document")
-    return 0
+    options = parser_of("kernel").parse_args()
+    return run("kernel", options, lambda: rows(options), (*KERNEL, features.have_fetch_add))
+
+
+def rows(options: argparse.Namespace) -> Iterator[Row]:
+    """All rows."""
+    samples = measure(rounds=8 if options.quick else 60, runs=100, seed=options.seed)
+    for names in ROWS:
+        yield row_of(*names, samples)
 
 
 def row_of(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import time
-from pathlib import Path
 
-from bench.machine import describe_machine, describe_versions
-from bench.recorder.__main__ import line
-from bench.result import RESULTS, Bar, Result, Row, median_row
+from bench.command import KERNEL, parser_of, run
+from bench.result import Bar, Row, median_row
 from bench.wasm.run import (
     Programs,
     Samples,
@@ -21,38 +17,14 @@ from bench.wasm.run import (
     measure_rings,
     measure_startup,
 )
-from wbpf.bpf import features
-from wbpf.errors import WbpfError
 
 NATIVE = "C with libbpf"
 
 
 def main() -> int:
     """Run; 1 if it can't be measured here."""
-    parser = argparse.ArgumentParser(prog="python -m bench.wasm", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer runs: to see that it works")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="where to write; a whole run goes to wasm.json")
-    options = parser.parse_args()
-    for have in (features.have_libbpf, features.have_privileges, features.have_kernel_btf):
-        answer = have()
-        if not answer:
-            print(f"bench: needs {answer.what}: {answer.why}\n  try: {answer.hint}", file=sys.stderr)
-            return 1
-    started = time.monotonic()
-    try:
-        rows = measure(build(), quick=options.quick)
-    except WbpfError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    for row in rows:
-        print(line(row) + (f"  {row.ratio:.2f} × {row.baseline:.4g}" if row.ratio and row.baseline else ""))
-    print(f"{len(rows)} rows in {time.monotonic() - started:.0f} s")
-    path = options.output or (None if options.quick else RESULTS / "wasm.json")
-    if path:
-        Result(describe_machine(), describe_versions(), options.seed, rows).write(path)
-        print(f"written to {path}; for docs/benchmarks.md: python -m bench.document")
-    return 0
+    options = parser_of("wasm").parse_args()
+    return run("wasm", options, lambda: measure(build(), options.quick), KERNEL)
 
 
 def measure(programs: Programs, quick: bool) -> list[Row]:
