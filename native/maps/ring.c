@@ -90,6 +90,13 @@ void wbpf_shared_ring_reap(wbpf_user_map *map)
     }
 }
 
+/* Whether the next record to be read is not submitted: only then can reaping make room. */
+static bool is_stuck(const wbpf_user_map *map)
+{
+    uint32_t bytes = load_published(&record_at(map, load_published(consumer_of(map)) & ~7ull)->bytes);
+    return bytes & BPF_RINGBUF_BUSY_BIT;
+}
+
 void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes)
 {
     uint64_t size = map_ring_bytes(&map->spec);
@@ -97,7 +104,7 @@ void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes)
         return NULL;
     uint64_t at = *producer_of(map), end = at + SPAN(bytes);
     struct record_header *record = NULL;
-    if (end - load_published(consumer_of(map)) > size)
+    if (end - load_published(consumer_of(map)) > size && is_stuck(map))
         wbpf_shared_ring_reap(map);
     /* The consumer is another process's to write: its position is only compared. */
     if (end - load_published(consumer_of(map)) <= size) {
@@ -113,15 +120,20 @@ void *wbpf_shared_ring_reserve(wbpf_user_map *map, uint64_t bytes)
 void wbpf_shared_ring_submit(void *data, uint64_t flags, bool discard)
 {
     struct record_header *record = (struct record_header *)((uint8_t *)data - BPF_RINGBUF_HDR_SZ);
+    uint32_t bytes = record->bytes & ~BPF_RINGBUF_BUSY_BIT;
+    bytes |= discard ? BPF_RINGBUF_DISCARD_BIT : 0;
+    if ((flags & (BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP)) == BPF_RB_NO_WAKEUP) {
+        publish(&record->bytes, bytes);
+        return;
+    }
+    __atomic_store_n(&record->bytes, bytes, __ATOMIC_SEQ_CST);
+    /* As the kernel: only if the consumer has come so far, and so may be waiting for it. */
     wbpf_user_map *map = map_ring_around(record);
     struct map_header *header = map->header;
-    uint32_t bytes = record->bytes & ~BPF_RINGBUF_BUSY_BIT;
-    __atomic_store_n(&record->bytes, discard ? bytes | BPF_RINGBUF_DISCARD_BIT : bytes, __ATOMIC_SEQ_CST);
-    /* As the kernel: only if the consumer has come so far, and so may be waiting for it. */
     uint64_t size = map_ring_bytes(&map->spec);
     uint64_t place = (uint64_t)((uint8_t *)record - map->data) & (size - 1);
     uint64_t read = load_published(consumer_of(map)) & (size - 1);
-    if (!(flags & BPF_RB_FORCE_WAKEUP) && (flags & BPF_RB_NO_WAKEUP || place != read))
+    if (!(flags & BPF_RB_FORCE_WAKEUP) && place != read)
         return;
     __atomic_fetch_add(&header->rings, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&header->waiting, __ATOMIC_SEQ_CST))

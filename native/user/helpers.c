@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -58,9 +57,9 @@ HELPER(get_prandom_u32)
 HELPER(get_current_comm)
 {
     char name[16] = "";
-    (void)WBPF_DIRECT(SYS_prctl, PR_GET_NAME, name);
     if (r2 < 1)
         return (uint64_t)-EINVAL;
+    wbpf_current_name(name);
     size_t bytes = r2 < sizeof name ? r2 : sizeof name;
     memset((void *)(uintptr_t)r1, 0, r2);
     memcpy((void *)(uintptr_t)r1, name, bytes - 1);
@@ -85,7 +84,7 @@ HELPER(get_current_pid_tgid)
 
 HELPER(get_current_uid_gid)
 {
-    return (uint64_t)WBPF_DIRECT(SYS_getgid) << 32 | (uint32_t)WBPF_DIRECT(SYS_getuid);
+    return wbpf_current_users();
 }
 
 HELPER(get_attach_cookie)

@@ -1,6 +1,5 @@
 /* Helpers that work on maps, on memory that may not be there, and with functions of the program. */
 #include "maps/maps.h"
-#include "user/direct.h"
 #include "user/helpers.h"
 #include "user/packets.h"
 #include "user/syscalls.h"
@@ -8,8 +7,6 @@
 #include <linux/bpf.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define UNUSED __attribute__((unused))
@@ -203,17 +200,10 @@ HELPER(dynptr_data)
 
 /* ---- memory that may not be there ---- */
 
-static int read_memory(void *to, uint64_t from, size_t bytes)
-{
-    struct iovec here = {to, bytes}, there = {MEMORY(from), bytes};
-    uint32_t pid = (uint32_t)(wbpf_current_ids() >> 32);
-    return WBPF_DIRECT(SYS_process_vm_readv, pid, &here, 1, &there, 1, 0) == (long)bytes ? 0 : -EFAULT;
-}
-
 HELPER(probe_read)
 {
     uint32_t bytes = (uint32_t)r2;
-    int error = bytes ? read_memory(MEMORY(r1), r3, bytes) : 0;
+    int error = bytes ? wbpf_memory_read(MEMORY(r1), r3, bytes) : 0;
     if (error)
         memset(MEMORY(r1), 0, bytes);
     return ANSWER(error);
@@ -224,12 +214,20 @@ HELPER(probe_read_str)
 {
     uint32_t room = (uint32_t)r2, done = 0;
     char *to = MEMORY(r1);
+    int64_t copied;
     if (!room)
         return 0;
+    if (wbpf_memory_read_text(to, r3, room, &copied)) {
+        if (copied < 0)
+            memset(to, 0, room);
+        else if (copied == room)
+            to[room - 1] = 0;
+        return ANSWER(copied);
+    }
     while (done < room) {
         uint32_t part = PAGE - (r3 + done) % PAGE;
         part = part < room - done ? part : room - done;
-        if (read_memory(to + done, r3 + done, part)) {
+        if (wbpf_memory_read(to + done, r3 + done, part)) {
             memset(to, 0, room);
             return ANSWER(-EFAULT);
         }

@@ -18,8 +18,7 @@
 
 #define VISIBLE __attribute__((visibility("hidden"), used))
 
-/* Some thread made one that has neither registers of its own for thread-local memory nor waits for it. */
-static bool threads_share_memory;
+bool wbpf_threads_share_memory;
 
 static struct traced_thread *this_thread(void)
 {
@@ -31,7 +30,7 @@ static uint8_t wanted(uint64_t number)
 {
     if (number < NUMBERS)
         return __atomic_load_n(&wbpf_syscall_wanted[number], __ATOMIC_RELAXED);
-    return WANT_ENTRY | WANT_EXIT; /* by those who want all */
+    return WANT_ENTRY | WANT_EXIT | WANT_CARE; /* by those who want all */
 }
 
 void wbpf_syscall_tell(struct traced_thread *thread, const struct frame *frame, uint64_t number, bool exit,
@@ -42,7 +41,7 @@ void wbpf_syscall_tell(struct traced_thread *thread, const struct frame *frame, 
         __atomic_fetch_add(&wbpf_syscalls_untold, 1, __ATOMIC_RELAXED);
         return;
     }
-    if (thread->inside || (threads_share_memory && WBPF_DIRECT(__NR_gettid) != thread->tid)) {
+    if (thread->inside || (wbpf_threads_share_memory && WBPF_DIRECT(__NR_gettid) != thread->tid)) {
         thread->missed++;
         return;
     }
@@ -91,7 +90,9 @@ static int make(struct traced_thread *thread, const struct frame *frame)
     if (thread)
         thread->vfork_number = (uint32_t)frame->number;
     if (shares && !(making.flags & (CLONE_VFORK | CLONE_SETTLS)))
-        threads_share_memory = true;
+        wbpf_threads_share_memory = true;
+    if (shares && !(making.flags & (CLONE_VFORK | CLONE_SIGHAND)))
+        wbpf_memory_refuse();
     if (!making.stack_top)
         return shares ? GO_SHARED_STACK : GO_CALL;
     uint64_t *top = (uint64_t *)(uintptr_t)making.stack_top;
@@ -117,6 +118,7 @@ static void take_back(struct traced_thread *thread)
     if (!thread)
         return;
     thread->borrowed = false;
+    thread->copying = 0;
     if (thread->inside) { /* it was killed there */
         thread->inside = 0;
         __atomic_store_n(&thread->walks, (thread->walks + 1) & ~(uint64_t)1, __ATOMIC_RELEASE);
@@ -147,6 +149,7 @@ VISIBLE int wbpf_syscall_before(struct frame *frame)
         wbpf_syscall_tell(thread, frame, frame->number, false, 0);
     if (!(want & WANT_CARE))
         return GO_CALL;
+    wbpf_facts_before(thread, frame);
     switch (frame->number) {
     case __NR_rt_sigreturn:
         if (want & WANT_EXIT)
@@ -182,6 +185,8 @@ VISIBLE void wbpf_syscall_after(struct frame *frame)
 {
     struct making making;
     uint8_t want = wanted(frame->number);
+    if (want & WANT_CARE)
+        wbpf_facts_after(wbpf_traced_thread, frame);
     if (want & WANT_CARE && read_making(frame, &making)) {
         if (frame->result == 0) {
             begin_in_child(frame->number);

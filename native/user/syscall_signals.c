@@ -16,6 +16,7 @@
 #define SA_RESTORER_BIT 0x04000000
 #define AUDIT_X86_64    0xc000003eu
 #define MASK_BYTES      8
+#define SIGNALS         64
 #define FRAME_RED_BYTES (sizeof(struct frame) + RED_ZONE)
 
 struct asked wbpf_asked;
@@ -73,6 +74,8 @@ static void answer(ucontext_t *context)
     mend(context);
     if (wbpf_syscalls_active && !wbpf_traced_thread && wbpf_thread_arm())
         wbpf_traced_thread->blocks = false; /* it came through */
+    if (wbpf_traced_thread)
+        wbpf_traced_thread->blocks_faults = *mask & FAULT_BITS;
     *mask &= ~SIGSYS_BIT;
     __atomic_store_n(&wbpf_asked.answered, wbpf_asked.tid, __ATOMIC_RELEASE);
 }
@@ -88,6 +91,8 @@ static void dispatch(const siginfo_t *info, ucontext_t *context)
             wbpf_thread_disarm(thread);
         else
             wbpf_dispatch_self(false);
+        if (wbpf_syscalls_active)
+            wbpf_memory_refuse();
         if (thread && thread->blocks)
             *(uint64_t *)(void *)&context->uc_sigmask |= SIGSYS_BIT;
         registers[REG_RIP] -= 2;
@@ -109,15 +114,31 @@ static void handle(int signal, siginfo_t *info, void *context)
         forward(signal, info, context);
 }
 
+/* Handlers that were there before would run with SIGSYS blocked, and their first call would end the process.
+ */
+static void unmask_in_handlers(void)
+{
+    struct kernel_sigaction action;
+    for (uint64_t signal = 1; signal <= SIGNALS; signal++) {
+        if (signal == SIGSYS || WBPF_DIRECT(__NR_rt_sigaction, signal, 0, &action, MASK_BYTES) != 0 ||
+            action.handler <= WBPF_WORD_(SIG_IGN) || !(action.mask & SIGSYS_BIT))
+            continue;
+        action.mask &= ~SIGSYS_BIT;
+        (void)WBPF_DIRECT(__NR_rt_sigaction, signal, &action, 0, MASK_BYTES);
+    }
+}
+
 int wbpf_sigsys_install(void)
 {
     struct kernel_sigaction ours = {WBPF_WORD_(handle),
                                     SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_RESTORER_BIT,
                                     WBPF_WORD_(wbpf_syscall_restorer), ~(uint64_t)0};
+    unmask_in_handlers();
     if (installed)
         return 0;
     int error = (int)WBPF_DIRECT(__NR_rt_sigaction, SIGSYS, &ours, &application, MASK_BYTES);
     installed = error == 0;
+    wbpf_memory_check_action(&application);
     return error;
 }
 
@@ -130,13 +151,17 @@ void wbpf_sigsys_restore(void)
 
 /* ---- calls ---- */
 
-static bool care_sigaction(struct frame *frame)
+static bool care_sigaction(const struct traced_thread *thread, struct frame *frame)
 {
     struct kernel_sigaction *old = (void *)(uintptr_t)frame->rdx;
     struct kernel_sigaction *action = (void *)frame->scratch;
     _Static_assert(sizeof *action == sizeof frame->scratch, "an action fits");
     if (frame->r10 != MASK_BYTES || (frame->rsi && !wbpf_copy_in(action, frame->rsi, sizeof *action)))
         return false;
+    if (frame->rsi)
+        wbpf_memory_check_action(action);
+    if ((frame->rdi == SIGSEGV || frame->rdi == SIGBUS) && wbpf_memory_care_action(thread, frame))
+        return true;
     if (frame->rdi != SIGSYS) {
         if (!frame->rsi || !(action->mask & SIGSYS_BIT))
             return false;
@@ -156,17 +181,29 @@ static bool care_sigprocmask(struct traced_thread *thread, struct frame *frame)
 {
     uint64_t given = 0, *old = (void *)(uintptr_t)frame->rdx;
     bool blocked = thread->blocks;
-    if (frame->r10 != MASK_BYTES || (frame->rsi && !wbpf_copy_in(&given, frame->rsi, MASK_BYTES)))
+    if (frame->r10 != MASK_BYTES)
         return false;
-    uint64_t passed = given & ~SIGSYS_BIT;
+    if (frame->rsi && !wbpf_copy_in(&given, frame->rsi, MASK_BYTES)) {
+        thread->blocks_faults = FAULT_BITS; /* the kernel may find more there */
+        return false;
+    }
+    uint64_t passed = given & ~SIGSYS_BIT, faults = thread->blocks_faults;
+    if (frame->rsi)
+        thread->blocks_faults |= given & FAULT_BITS;
     frame->result = (uint64_t)wbpf_direct(__NR_rt_sigprocmask, frame->rdi,
                                           frame->rsi ? WBPF_WORD_(&passed) : 0, frame->rdx, MASK_BYTES, 0, 0);
-    if (frame->result)
+    if (frame->result) {
+        thread->blocks_faults = faults;
         return true;
+    }
     if (old && blocked)
         *old |= SIGSYS_BIT;
     if (!frame->rsi)
         return true;
+    if (frame->rdi == SIG_SETMASK)
+        thread->blocks_faults = given & FAULT_BITS;
+    else if (frame->rdi == SIG_UNBLOCK)
+        thread->blocks_faults &= ~given;
     if (frame->rdi == SIG_SETMASK)
         thread->blocks = given & SIGSYS_BIT;
     else if (given & SIGSYS_BIT)
@@ -179,24 +216,29 @@ static bool care_sigprocmask(struct traced_thread *thread, struct frame *frame)
 }
 
 /* A mask for the time of a call: the address of it in an argument. */
-static void care_mask(struct frame *frame, int argument, uint64_t bytes)
+static void care_mask(struct traced_thread *thread, struct frame *frame, int argument, uint64_t bytes)
 {
     uint64_t *mask = &frame->scratch[0];
     if (!frame->args[argument] || bytes != MASK_BYTES ||
-        !wbpf_copy_in(mask, frame->args[argument], MASK_BYTES) || !(*mask & SIGSYS_BIT))
+        !wbpf_copy_in(mask, frame->args[argument], MASK_BYTES))
+        return;
+    thread->blocks_faults |= *mask & FAULT_BITS; /* a handler may come meanwhile */
+    if (!(*mask & SIGSYS_BIT))
         return;
     *mask &= ~SIGSYS_BIT;
     frame->args[argument] = WBPF_WORD_(mask);
 }
 
 /* That of pselect6 is a structure of the mask's address and size. */
-static void care_pselect(struct frame *frame)
+static void care_pselect(struct traced_thread *thread, struct frame *frame)
 {
     uint64_t *given = &frame->scratch[1];
     if (!frame->args[5] || !wbpf_copy_in(given, frame->args[5], 16))
         return;
-    if (!given[0] || given[1] != MASK_BYTES || !wbpf_copy_in(&frame->scratch[0], given[0], MASK_BYTES) ||
-        !(frame->scratch[0] & SIGSYS_BIT))
+    if (!given[0] || given[1] != MASK_BYTES || !wbpf_copy_in(&frame->scratch[0], given[0], MASK_BYTES))
+        return;
+    thread->blocks_faults |= frame->scratch[0] & FAULT_BITS;
+    if (!(frame->scratch[0] & SIGSYS_BIT))
         return;
     frame->scratch[0] &= ~SIGSYS_BIT;
     given[0] = WBPF_WORD_(&frame->scratch[0]);
@@ -209,26 +251,30 @@ bool wbpf_signals_care(struct traced_thread *thread, struct frame *frame)
         return false;
     switch (frame->number) {
     case __NR_rt_sigaction:
-        return care_sigaction(frame);
+        return care_sigaction(thread, frame);
     case __NR_rt_sigprocmask:
         return care_sigprocmask(thread, frame);
     case __NR_rt_sigsuspend:
-        care_mask(frame, 0, frame->rsi);
+        care_mask(thread, frame, 0, frame->rsi);
         break;
     case __NR_ppoll:
-        care_mask(frame, 3, frame->r8);
+        care_mask(thread, frame, 3, frame->r8);
         break;
     case __NR_epoll_pwait:
     case __NR_epoll_pwait2:
-        care_mask(frame, 4, frame->r9);
+        care_mask(thread, frame, 4, frame->r9);
         break;
     case __NR_pselect6:
-        care_pselect(frame);
+        care_pselect(thread, frame);
+        break;
+    case __NR_io_pgetevents:
+        thread->blocks_faults = FAULT_BITS;
         break;
     case __NR_rt_sigreturn: {
         /* What a handler wrote into the mask that it returns to. */
         ucontext_t *context = (void *)((char *)frame + FRAME_RED_BYTES);
         *(uint64_t *)(void *)&context->uc_sigmask &= ~SIGSYS_BIT;
+        thread->blocks_faults |= *(uint64_t *)(void *)&context->uc_sigmask & FAULT_BITS;
         break;
     }
     }

@@ -43,10 +43,19 @@ struct traced_thread {
     bool borrowed; /* by a child of vfork */
     bool blocks;   /* the application believes that SIGSYS is blocked */
     bool pending;  /* and that one waits */
+    /* syscall_facts.c */
+    uint32_t known, changing, changes;
+    char name[16];
+    uint64_t users;
+    /* syscall_memory.c */
+    uint32_t copying;       /* from memory that may not be there */
+    uint64_t blocks_faults; /* those of FAULT_BITS that are blocked, or may be */
 };
 
 #define THREADS_MOST 1024
 extern struct traced_thread wbpf_traced_threads[THREADS_MOST];
+/* Some thread made one that has neither registers of its own for thread-local memory nor waits for it. */
+extern bool wbpf_threads_share_memory;
 /* That of our own thread: it is taken by nobody, and always inside. */
 extern struct traced_thread wbpf_untraced_thread;
 extern __thread struct traced_thread *wbpf_traced_thread __attribute__((tls_model("initial-exec")));
@@ -83,6 +92,27 @@ void wbpf_syscall_run_all(void *runs);
 /* ---- syscall_care.c ---- */
 void wbpf_syscall_tell(struct traced_thread *thread, const struct frame *frame, uint64_t number, bool exit,
                        uint64_t result);
+
+/* ---- syscall_facts.c ---- */
+void wbpf_facts_before(struct traced_thread *thread, const struct frame *frame);
+void wbpf_facts_after(struct traced_thread *thread, const struct frame *frame);
+void wbpf_facts_forget(struct traced_thread *thread);
+/* One that was open before. */
+void wbpf_facts_check_file(int fd);
+
+/* ---- syscall_memory.c ---- */
+#define FAULT_BITS ((uint64_t)1 << (SIGSEGV - 1) | (uint64_t)1 << (SIGBUS - 1))
+struct kernel_sigaction;
+/* When all threads are traced: where nothing speaks against it, memory is read as it is from now on. */
+void wbpf_memory_begin(void);
+/* From now on through the kernel. When it returns, no other thread is at it any more. */
+void wbpf_memory_stop(void);
+/* For good: it can't be told any more what the application does with signals. */
+void wbpf_memory_refuse(void);
+void wbpf_memory_forget(void);
+/* The mask of a handler that there is now. */
+void wbpf_memory_check_action(const struct kernel_sigaction *action);
+bool wbpf_memory_care_action(const struct traced_thread *thread, struct frame *frame);
 
 /* ---- syscall_threads.c ---- */
 /* Calls that do not return to the stack that they were made on: as long as there are stubs, they need care.

@@ -43,6 +43,7 @@ void wbpf_thread_learn_ids(struct traced_thread *thread)
 {
     thread->pid = (uint32_t)WBPF_DIRECT(__NR_getpid);
     thread->tid = (uint32_t)WBPF_DIRECT(__NR_gettid);
+    wbpf_facts_forget(thread);
 }
 
 static bool give_stack(struct traced_thread *thread)
@@ -70,6 +71,7 @@ static struct traced_thread *claim(void)
         if (give_stack(thread)) {
             thread->inside = 0;
             thread->borrowed = thread->pending = false;
+            thread->copying = 0;
             wbpf_thread_learn_ids(thread);
             return thread;
         }
@@ -88,6 +90,7 @@ struct traced_thread *wbpf_thread_arm(void)
         wbpf_syscalls_forget(); /* a child that nobody told */
     else if (!thread && (thread = claim())) {
         thread->blocks = before & SIGSYS_BIT;
+        thread->blocks_faults = before & FAULT_BITS;
         before &= ~SIGSYS_BIT;
         wbpf_traced_thread = thread;
         if (wbpf_dispatch_self(true) < 0) {
@@ -95,6 +98,8 @@ struct traced_thread *wbpf_thread_arm(void)
             thread = NULL;
         }
     }
+    if (!thread)
+        wbpf_memory_refuse();
     (void)WBPF_DIRECT(__NR_rt_sigprocmask, SIG_SETMASK, &before, 0, sizeof before);
     return thread;
 }
@@ -109,6 +114,8 @@ void wbpf_thread_disarm(struct traced_thread *thread)
 {
     uint64_t mask = SIGSYS_BIT;
     wbpf_dispatch_self(false);
+    if (wbpf_syscalls_active)
+        wbpf_memory_refuse();
     if (thread->borrowed)
         return;
     if (thread->blocks)
@@ -138,6 +145,7 @@ void wbpf_syscalls_forget(void)
     wbpf_traced_thread = NULL;
     wbpf_syscall_links = 0;
     wbpf_syscall_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    wbpf_memory_forget();
     wbpf_sigsys_restore();
     if (blocks) {
         uint64_t mask = SIGSYS_BIT;

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 
 #if !defined(WBPF_HAVE_SYSCALLS)
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_program *program,
@@ -33,6 +35,24 @@ void wbpf_syscalls_forget(void) {}
 uint64_t wbpf_current_ids(void)
 {
     return (uint64_t)getpid() << 32 | (uint32_t)WBPF_DIRECT(SYS_gettid);
+}
+void wbpf_current_name(char name[16])
+{
+    (void)WBPF_DIRECT(SYS_prctl, PR_GET_NAME, name);
+}
+uint64_t wbpf_current_users(void)
+{
+    return (uint64_t)WBPF_DIRECT(SYS_getgid) << 32 | (uint32_t)WBPF_DIRECT(SYS_getuid);
+}
+int wbpf_memory_read(void *to, uint64_t from, uint64_t bytes)
+{
+    struct iovec here = {to, bytes}, there = {(void *)(uintptr_t)from, bytes};
+    return WBPF_DIRECT(SYS_process_vm_readv, getpid(), &here, 1, &there, 1, 0) == (long)bytes ? 0 : -EFAULT;
+}
+bool wbpf_memory_read_text(void *to, uint64_t from, uint64_t room, int64_t *bytes)
+{
+    (void)to, (void)from, (void)room, (void)bytes;
+    return false;
 }
 #else
 
@@ -77,9 +97,36 @@ uint32_t wbpf_syscalls_born_by = SYS_execve;
 
 /* Calls that are never left to the application alone while it is traced. */
 static const uint16_t cared_for[] = {
-    SYS_rt_sigaction, SYS_rt_sigprocmask,     SYS_rt_sigreturn, SYS_clone,  SYS_fork,     SYS_vfork,
-    SYS_exit,         SYS_rt_sigsuspend,      SYS_prctl,        SYS_clone3, SYS_pselect6, SYS_ppoll,
-    SYS_epoll_pwait,  441 /* epoll_pwait2 */,
+    SYS_rt_sigaction,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_clone,
+    SYS_fork,
+    SYS_vfork,
+    SYS_exit,
+    SYS_rt_sigsuspend,
+    SYS_prctl,
+    SYS_clone3,
+    SYS_pselect6,
+    SYS_ppoll,
+    SYS_epoll_pwait,
+    441 /* epoll_pwait2 */,
+    SYS_io_pgetevents,
+    /* syscall_facts.c */
+    SYS_setuid,
+    SYS_setgid,
+    SYS_setreuid,
+    SYS_setregid,
+    SYS_setresuid,
+    SYS_setresgid,
+    SYS_unshare,
+    SYS_setns,
+    SYS_open,
+    SYS_openat,
+    SYS_creat,
+    437 /* openat2 */,
+    SYS_io_uring_setup,
+    438 /* pidfd_getfd */,
 };
 
 /* ---- running ---- */
@@ -326,6 +373,33 @@ static void ask_all(void)
     }
 }
 
+/* Whether each thread but this one is. */
+static bool all_are_traced(void)
+{
+    uint32_t self = (uint32_t)WBPF_DIRECT(SYS_gettid), others = 0;
+    DIR *folder = opendir("/proc/self/task");
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        uint32_t tid = (uint32_t)strtoul(entry->d_name, NULL, 10);
+        others += tid && tid != self && !is_traced(tid);
+    }
+    if (folder)
+        closedir(folder);
+    return folder && !others;
+}
+
+/* Which may be of /proc, and open for writing. */
+static void check_files(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        int fd = *entry->d_name == '.' ? -1 : (int)strtol(entry->d_name, NULL, 10);
+        if (fd >= 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
+            wbpf_facts_check_file(fd);
+    }
+    if (folder)
+        closedir(folder);
+}
+
 /* ---- links ---- */
 
 static int start(void)
@@ -373,6 +447,9 @@ int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_pro
         publish_wanted();
         wbpf_syscall_links++;
         ask_all();
+        check_files();
+        if (all_are_traced())
+            wbpf_memory_begin();
         *out = link;
     } else {
         free(link);
@@ -385,6 +462,7 @@ int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_pro
 static void stop(void)
 {
     wbpf_syscalls_active = false;
+    wbpf_memory_stop();
     publish_wanted();
     wbpf_sites_restore();
 }

@@ -28,6 +28,13 @@ uint64_t wbpf_syscalls_missed(void);
 void wbpf_syscalls_begin(void);
 /* Of the thread that runs: its process in the upper half, itself in the lower. */
 uint64_t wbpf_current_ids(void);
+/* comm, as the kernel has it; and its group in the upper half, its user in the lower. */
+void wbpf_current_name(char name[16]);
+uint64_t wbpf_current_users(void);
+/* Memory that may not be there: 0, or -EFAULT. */
+int wbpf_memory_read(void *to, uint64_t from, uint64_t bytes);
+/* The same up to the first 0: *bytes with it, or `room`, or -EFAULT. False: it can't be done here. */
+bool wbpf_memory_read_text(void *to, uint64_t from, uint64_t room, int64_t *bytes);
 /* In a child after fork: nothing is attached there. */
 void wbpf_syscalls_forget(void);
 
