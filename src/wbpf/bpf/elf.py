@@ -17,7 +17,7 @@ _NO_BITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section. Args: kind, flags, link, info: as in its header."""
+    """One section. Args: kind, flags, link, info, address: as in its header."""
 
     name: str
     kind: int
@@ -25,6 +25,7 @@ class Section:
     link: int
     info: int
     content: bytes
+    address: int = 0
 
 
 def sections(elf: bytes) -> dict[str, bytes]:
@@ -71,6 +72,7 @@ def read_elf(elf: bytes, machine: int | None = _BPF) -> list[Section]:
                 header[6],
                 header[7],
                 _content(elf, header) if header[1] else b"",
+                header[3],
             )
             for header in headers
         ]

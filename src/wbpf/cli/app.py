@@ -52,7 +52,7 @@ COMMANDS = {
     "build": Entry("wbpf.cli.build:build", "Build a project: one .wasm for any kernel.", _EBPF),
     "run": Entry("wbpf.cli.run:main", "Run an eBPF application: a .wasm file.", _EBPF),
     "inspect": Entry("wbpf.cli.inspect:inspect", "Show what a module or object has and needs.", _EBPF),
-    "check": Entry("wbpf.cli.check:check", "Tell which programs load here, and why not.", _EBPF),
+    "check": Entry("wbpf.cli.check:app", "Tell which programs load here, and why not.", _EBPF),
     "btf": Entry("wbpf.cli.btf:app", "Read, reduce, fetch and make kernels' BTF.", _EBPF),
     "gen": Entry("wbpf.cli.gen:app", "Generate sources from eBPF objects.", _EBPF),
     "status": Entry("wbpf.cli.status:status", "Show segments, horizons, counters and daemons.", _DAEMONS),
@@ -62,17 +62,13 @@ COMMANDS = {
 }
 
 
-#: Commands whose file has flags of its own.
-_PASSED_ON = {"check": {"allow_extra_args": True, "ignore_unknown_options": True}}
-
-
 def load(name: str) -> Any:
     """Import a command and return it as the object that parses its arguments."""
     module, _, attribute = COMMANDS[name].target.partition(":")
     target = getattr(import_module(module), attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False)
-        target.command(name, context_settings=_PASSED_ON.get(name))(function)
+        target.command(name)(function)
     return typer.main.get_command(target)
 
 

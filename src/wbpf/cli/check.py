@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from wbpf.cli.output import Column, Output, OutputOption, print_next, print_rows, visible
 from wbpf.cli.probe_file import ProbeFile
@@ -15,6 +17,7 @@ from wbpf.errors import BpfError, ConfigError
 if TYPE_CHECKING:
     from wbpf.bpf.btf import Btf
     from wbpf.bpf.check import Finding, Kernel
+    from wbpf.bpf.user.subject import Subject
     from wbpf.wasm.settled import Settled
 
 _STYLES = {"yes": "green", "no": "bold red", "could not tell": "yellow"}
@@ -28,6 +31,22 @@ _COLUMNS = [
 ]
 
 
+_COMMAND = "wbpf.command"
+app = typer.Typer(add_completion=False)
+
+
+class WithCommand(TyperCommand):
+    """Keeps what stands behind `--` apart."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_COMMAND] = args[at + 1 :]
+        return super().parse_args(ctx, args[:at])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[PARAMETERS] [-- COMMAND]"]
+
+
 class Backend(StrEnum):
     """What `--backend` takes."""
 
@@ -35,6 +54,7 @@ class Backend(StrEnum):
     USER = "user"
 
 
+@app.command(cls=WithCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def check(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .wasm module, or an eBPF object (.bpf.o).")],
@@ -51,11 +71,21 @@ def check(
     backend: Annotated[
         Backend, typer.Option(help="What would run the programs: the kernel, or user space.")
     ] = Backend.KERNEL,
+    pid: Annotated[
+        int | None, typer.Option(min=1, metavar="PID", help="With --backend user: the process to trace.")
+    ] = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROGRAM=TARGET", help="Where a program would be attached, if not where its section says."
+        ),
+    ] = None,
     output: OutputOption = Output.COLUMNS,
 ) -> None:
     """Tell which programs load and attach, and why the others don't.
 
     Nothing of the file is loaded. Parameters of a module are given as to `wbpf run`: --NAME VALUE.
+    With --backend user, -- COMMAND is what would be traced; it is not started.
     Exit status: 0 if all load and attach, as far as can be told; 1 if one does not.
     """
     if str(file).startswith("-"):
@@ -63,41 +93,109 @@ def check(
         raise ConfigError(f"there is no option {file}", why, "wbpf check FILE --NAME VALUE")
     probe = ProbeFile.open(file)
     settled = _settled(probe, context.args)
+    targets = _targets(probe, attach or [])
+    command = context.meta[_COMMAND]
     if backend is Backend.USER:
         if kernel is not None:
             raise ConfigError("--kernel can't be used", "user space has none", "leave it out")
-        is_here, findings = True, _in_user_space(probe, btf, settled)
+        from wbpf.bpf.user.subject import Subject
+
+        subject = Subject(pid, command)
+        is_here, findings = True, _in_user_space(probe, btf, settled, subject, targets)
     else:
-        is_here, findings = _in_kernel(probe, btf, kernel, settled)
+        if pid is not None or command:
+            given = "--pid" if pid is not None else "-- COMMAND"
+            raise ConfigError(f"{given} can't be used", "user space traces one", "--backend user")
+        is_here, findings = _in_kernel(probe, btf, kernel, settled, targets)
     rows = [_row(one) for one in findings]
     print_rows(rows, _COLUMNS, output)
     if output is Output.COLUMNS:
         for one in findings:
             _explain(one)
-    if any("no" in (row["loads"], row["attaches"]) for row in rows):
+    if _refuses(findings):
+        if backend is Backend.KERNEL and is_here:
+            _tell_of_user_space(probe, btf, settled, targets)
         raise typer.Exit(1)
-    if is_here:
-        print_next(f"wbpf run {'--backend user ' if backend is Backend.USER else ''}{file}")
+    if is_here and backend is Backend.USER:
+        print_next(_run_in_user_space(probe, findings, pid, command))
+    elif is_here:
+        print_next(f"wbpf run {file}")
+
+
+def _targets(probe: ProbeFile, given: list[str]) -> dict[str, str]:
+    """Targets by programs' names. Raises ConfigError: there is no such program."""
+    from wbpf.bpf.nearest import hint
+    from wbpf.bpf.object_file import ObjectFile
+
+    targets: dict[str, str] = {}
+    if not given:
+        return targets
+    names = [one.name for elf in probe.objects.values() for one in ObjectFile.parse(elf).programs]
+    for text in given:
+        name, equals, target = text.partition("=")
+        if not equals or not target:
+            raise ConfigError(f"--attach {text!r} can't be used", "it is no PROGRAM=TARGET")
+        if name not in names:
+            near = hint(name, names) or f"it has {', '.join(names)}"
+            raise ConfigError(f"--attach {text!r} can't be used", f"there is no program {name!r}", near)
+        targets[name] = target
+    return targets
+
+
+def _refuses(findings: list[Finding]) -> bool:
+    from wbpf.bpf.features import Have
+
+    return any(Have.NO in (one.loads, one.attaches) for one in findings)
+
+
+def _tell_of_user_space(probe: ProbeFile, btf: str | None, settled: Settled, targets: dict[str, str]) -> None:
+    """One line, where the kernel can't be used and user space can."""
+    from wbpf.bpf.user.subject import Subject
+    from wbpf.wasm.backend import without_kernel
+
+    why = without_kernel(probe.objects, probe.manifest)
+    if not why:
+        return
+    findings = _in_user_space(probe, btf, settled, Subject(), targets)
+    if not _refuses(findings):
+        command = _run_in_user_space(probe, findings, None, [])
+        typer.echo(f"\nThe kernel can't be used here ({why}); user space can: {command}", err=True)
+
+
+def _run_in_user_space(probe: ProbeFile, findings: list[Finding], pid: int | None, command: list[str]) -> str:
+    from wbpf.bpf.user.check import needs_process
+
+    words = f"wbpf run --backend user {probe.path}"
+    if pid is not None:
+        return f"{words} --pid {pid}"
+    if command:
+        return f"{words} -- {shlex.join(command)}"
+    return f"{words} -- COMMAND" if any(needs_process(one.section) for one in findings) else words
 
 
 def _in_kernel(
-    probe: ProbeFile, btf: str | None, release: str | None, settled: Settled
+    probe: ProbeFile, btf: str | None, release: str | None, settled: Settled, targets: dict[str, str]
 ) -> tuple[bool, list[Finding]]:
     from wbpf.bpf.check import check_object
 
     target = _kernel(probe, btf, release)
     objects = probe.objects.items()
     return target.here, [
-        one for name, elf in objects for one in check_object(name, elf, target, settled.apply)
+        one for name, elf in objects for one in check_object(name, elf, target, settled.apply, targets)
     ]
 
 
-def _in_user_space(probe: ProbeFile, btf: str | None, settled: Settled) -> list[Finding]:
+def _in_user_space(
+    probe: ProbeFile, btf: str | None, settled: Settled, subject: Subject, targets: dict[str, str]
+) -> list[Finding]:
     from wbpf.bpf.user.check import check_object
 
     types = _kernel(probe, btf, None).btf if btf else None
-    objects = probe.objects.items()
-    return [one for name, elf in objects for one in check_object(name, elf, types, settled.apply)]
+    return [
+        one
+        for name, elf in probe.objects.items()
+        for one in check_object(name, elf, types, settled.apply, subject=subject, targets=targets)
+    ]
 
 
 def _settled(probe: ProbeFile, arguments: list[str]) -> Settled:

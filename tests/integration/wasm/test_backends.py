@@ -47,3 +47,14 @@ def test_without_the_kernel_user_space_is_taken_and_that_is_said(both: Path) -> 
     assert unable.stdout == able.stdout
     refused = run(both, "--backend", "kernel", without="-all")
     assert refused.returncode == 1 and "CAP_BPF" in refused.stderr
+
+
+def test_check_says_where_user_space_would_do(both: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root: to run without capabilities")
+    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*drop, sys.executable, "-m", "wbpf.cli", "check", str(both)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and "CAP_BPF is missing" in done.stdout
+    told = "The kernel can't be used here (CAP_BPF is missing); user space can: "
+    assert done.stderr == f"\n{told}wbpf run --backend user {both}\n"

@@ -15,6 +15,7 @@ from wbpf.bpf.program import Program
 from wbpf.bpf.target import Kind
 from wbpf.errors import FormatError, WbpfError
 
+_INTERFACES = Path("/sys/class/net")
 _SOURCES = Path("/sys/bus/event_source/devices")
 _KPROBES = {Kind.KPROBE, Kind.KRETPROBE}
 _MULTI = {Kind.KPROBE_MULTI, Kind.KRETPROBE_MULTI}
@@ -24,14 +25,14 @@ _SYMTAB, _DYNSYM = 2, 11
 _FPROBES = "register_fprobe_ips"  # kernel 5.18, CONFIG_FPROBE
 
 
-def check_attaching(finding: Finding, program: Program, kernel: Kernel) -> None:
-    """Ask for all that attaching by the section's name needs; nothing if a target has to be given."""
-    if not program.is_self_attaching:
+def check_attaching(finding: Finding, program: Program, kernel: Kernel, text: str | None = None) -> None:
+    """Ask for all that attaching needs, by the section's name or a target; nothing where there is neither."""
+    if not text and not program.is_self_attaching:
         return
     try:
-        where = targets.parse_targets(program.section)
+        where = targets.parse_targets(program.section, text)
     except WbpfError as error:
-        finding.attach_needs(Answer(f"target {program.section}", Have.NO, error.why, error.hint))
+        finding.attach_needs(Answer(f"target {text or program.section}", Have.NO, error.why, error.hint))
         return
     for one in where:
         for answer in _answers(program.attach_kind, one, kernel):
@@ -45,6 +46,10 @@ def _answers(kind: Kind, target: targets.Target, kernel: Kernel) -> list[Answer]
         return [_event_source("uprobe", kernel), _have_symbol(target, kernel)]
     if isinstance(target, targets.UsdtTarget):
         return [_event_source("uprobe", kernel), _have_usdt(target, kernel)]
+    if isinstance(target, targets.InterfaceTarget | targets.TcTarget):
+        return [_have_path(f"interface {target.interface}", _INTERFACES / target.interface, kernel)]
+    if isinstance(target, targets.PathTarget) and kind is not Kind.SOCKMAP:
+        return [_have_path(target.path, Path(target.path), kernel)]
     if not isinstance(target, targets.FunctionTarget):
         return [Answer("its place", Have.YES, "none is needed")]
     if kind is Kind.RAW_TRACEPOINT:
@@ -66,6 +71,18 @@ def _event_source(name: str, kernel: Kernel) -> Answer:
         return Answer(what, Have.YES, str(_SOURCES / name))
     why = f"the kernel was built without CONFIG_{name.upper()}S"
     return Answer(what, Have.NO, why, "use a tracepoint" + (", or fentry" if name == "kprobe" else ""))
+
+
+def _have_path(what: str, path: Path, kernel: Kernel) -> Answer:
+    if not kernel.here:
+        return Answer(what, Have.UNKNOWN, "it is one of a host")
+    if path.exists():
+        return Answer(what, Have.YES, str(path))
+    try:
+        near = hint(path.name, [one.name for one in path.parent.iterdir()])
+    except OSError:
+        near = ""
+    return Answer(what, Have.NO, "there is none", near or "check the name")
 
 
 def _have_function(name: str, kernel: Kernel) -> Answer:

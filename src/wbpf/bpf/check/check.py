@@ -29,7 +29,11 @@ _PREFIX = {
 
 
 def check_object(
-    name: str, elf: bytes, kernel: Kernel, prepare: Callable[[Object], None] | None = None
+    name: str,
+    elf: bytes,
+    kernel: Kernel,
+    prepare: Callable[[Object], None] | None = None,
+    targets: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Check each program of an object by itself.
 
@@ -41,6 +45,7 @@ def check_object(
         elf: its content.
         kernel: that it would be loaded into.
         prepare: sets its variables and which programs are loaded; the others are left out.
+        targets: by programs' names, where they would be attached instead of where their sections say.
 
     Raises:
         FormatError: it is no eBPF object, or is damaged.
@@ -62,7 +67,13 @@ def check_object(
             file = _with_constants(file, opened)
         names = {one.name for one in wanted}
         pairs = [(one, opened.programs[one.name]) for one in file.programs if one.name in names]
-        return [_check(file, one, program, kernel, resolved, name) for one, program in pairs]
+        findings = []
+        for one, program in pairs:
+            finding = _check(file, one, program, kernel, resolved, name)
+            if finding.loads is not Have.NO:
+                check_attaching(finding, program, kernel, (targets or {}).get(program.name))
+            findings.append(finding)
+        return findings
 
 
 def _with_constants(file: ObjectFile, opened: Object) -> ObjectFile:
@@ -107,8 +118,6 @@ def _check(
         finding.load_needs(kernel.have_function(one, f"kernel function {one}"))
     for each in file.maps:  # libbpf makes them all, whoever uses them
         finding.load_needs(kernel.have_map_type(each.type))
-    if finding.loads is not Have.NO:
-        check_attaching(finding, program, kernel)
     return finding
 
 

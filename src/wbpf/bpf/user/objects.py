@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -141,6 +141,7 @@ class UserObject:
         traced: the process whose sites, functions and system calls programs are attached to.
         cached: take the programs from the user's cache, or put them there once they are translated.
         ahead: translated programs that somebody who is trusted made before, for where there is no LLVM.
+        files_of: lists the files whose types are tried before the kernel's; None: those of `traced`.
 
     Raises:
         FormatError: it is no eBPF object, or is cut short.
@@ -156,9 +157,11 @@ class UserObject:
         traced: Traced | None = None,
         cached: bool = False,
         ahead: bytes = b"",
+        files_of: Callable[[], Sequence[Path]] | None = None,
     ) -> None:
         self.name, self.loaded, self._types, self._checks = name, False, types, checks
         self.traced, self._cached, self._ahead = traced, cached, ahead
+        self._files_of = files_of or (None if traced is None else traced.files)
         self._links = ExitStack()
         self.file = ObjectFile.parse(elf)
         programs = {one.name: UserObjectProgram(self, one) for one in self.file.programs}
@@ -235,7 +238,7 @@ class UserObject:
         self._sections.fill()
         if self.file.kconfig and self.file.btf is not None:
             self.maps[_KCONFIG].native.set_row(0, kconfig_bytes(self.file.kconfig, self.file.btf))
-        types = Sources(self._types, self.traced.pid if self.traced is not None else None)
+        types = Sources(self._types, self._files_of)
         linker = Linker(self.file, self.name, {name: n for n, name in enumerate(self.maps)}, types)
         return partial(self._spec, linker, self._loaded_maps())
 

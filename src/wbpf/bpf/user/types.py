@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
@@ -18,18 +18,18 @@ class Sources:
 
     Args:
         given: that are used instead of all others.
-        pid: of the process whose types come before the kernel's.
+        files_of: lists an application's files, its program first, whose types come before the kernel's.
     """
 
-    def __init__(self, given: Btf | None, pid: int | None) -> None:
+    def __init__(self, given: Btf | None, files_of: Callable[[], Sequence[Path]] | None = None) -> None:
         self._given = None if given is None else Resolver(given)
-        self._pid = pid
+        self._files_of = files_of
         self._files: list[Resolver] = []
 
     def resolve(self, local: Btf, relocation: Relocation) -> Resolved:
         """What a relocation becomes. Raises: as `Resolver.resolve`; BpfError: there are no types at all."""
         root = local[relocation.type]
-        if self._given is not None and (self._pid is None or any(self._given.candidates(root))):
+        if self._given is not None and (self._files_of is None or any(self._given.candidates(root))):
             return self._given.resolve(local, relocation)
         if any(_contexts().candidates(root)):
             return _contexts().resolve(local, relocation)
@@ -52,20 +52,10 @@ class Sources:
 
     @cached_property
     def _unread(self) -> Iterator[Callable[[], Btf | None]]:
-        """Its program file first, then its libraries, each read when what is before it has not sufficed."""
-        if self._pid is None or self._given is not None:
+        """Each read when what is before it has not sufficed."""
+        if self._files_of is None or self._given is not None:
             return iter(())
-        from wbpf.bpf.user.attach.binary import mappings
-
-        what = f"the types of process {self._pid} can't be read"
-        paths = dict.fromkeys(one.path for one in mappings(self._pid, what))
-        try:
-            program = str(Path(f"/proc/{self._pid}/exe").readlink())
-        except OSError:
-            program = ""
-        files = sorted(paths, key=lambda path: path != program)
-        real = [Path(f"/proc/{self._pid}/root{path}") for path in files]
-        return iter([lambda path=path: application_types(path) for path in real])
+        return iter([lambda path=path: application_types(path) for path in self._files_of()])
 
 
 @cache

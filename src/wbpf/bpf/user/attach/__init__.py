@@ -43,9 +43,9 @@ _HOMES = {
 }
 
 
-def have_attach(section: str) -> bool:
-    """Whether programs of a section can be attached in user space."""
-    return _first(section) in MODULES
+def module_of(section: str) -> str | None:
+    """The module that attaches programs of a section; None: user space has no place for them."""
+    return MODULES.get(section.removeprefix("?").partition("/")[0])
 
 
 def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: Traced | None) -> UserLink:
@@ -56,7 +56,7 @@ def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: 
         BpfError: there is no such place, or none for this kind of program; nothing is attached then.
         AccessError: a process is another user's.
     """
-    name = MODULES.get(_first(program.section))
+    name = module_of(program.section)
     if name is None:
         raise BpfError(
             f"program {program.name!r} can't be attached",
@@ -65,10 +65,6 @@ def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: 
         )
     link: UserLink = import_module(f"{__name__}.{name}").attach(program, target, cookie, traced)
     return link
-
-
-def _first(section: str) -> str:
-    return section.removeprefix("?").partition("/")[0]
 
 
 def __getattr__(name: str) -> Any:
@@ -86,6 +82,6 @@ __all__ = [
     "UserLink",
     "attach",
     "attach_site",
-    "have_attach",
     "list_sites",
+    "module_of",
 ]

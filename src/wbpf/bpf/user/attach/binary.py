@@ -38,12 +38,14 @@ class Binary:
         functions: by name.
         segments: those that are loaded: offset in the file, size, address.
         notes: of its USDT probes.
+        sites: the addresses of its probe sites.
     """
 
     path: str
     functions: dict[str, Function]
     segments: tuple[tuple[int, int, int], ...]
     notes: bytes
+    sites: range
 
     def function(self, name: str, what: str) -> Function:
         """One by its name. Raises BpfError: there is none, or it is not there by itself."""
@@ -98,6 +100,8 @@ def mappings(pid: int, what: str) -> list[Mapping]:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except PermissionError as error:
         raise AccessError(what, str(error), "run as the user of that process") from error
+    except FileNotFoundError as error:
+        raise BpfError(what, f"there is no process {pid}") from error
     except OSError as error:
         raise BpfError(what, f"process {pid}: {error.strerror}") from error
     return [
@@ -152,10 +156,25 @@ def read(pid: int, path: str, what: str) -> Binary:
         raise BpfError(what, f"{path} is damaged: {error}") from error
 
 
+def is_called(path: str, name: str) -> bool:
+    """Whether a file has a name, or is a library of that name: `c` is libc.so.6."""
+    last = path.rpartition("/")[2]
+    return last == name or re.match(rf"(lib)?{re.escape(name)}(-[\d.]+)?\.so(\.|$)", last) is not None
+
+
+def files_of(pid: int, what: str) -> list[Path]:
+    """The files whose code a process has, its program first, as seen from here. Raises: as `mappings`."""
+    paths = dict.fromkeys(one.path for one in mappings(pid, what))
+    try:
+        program = str(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        program = ""
+    return [Path(f"/proc/{pid}/root{path}") for path in sorted(paths, key=lambda path: path != program)]
+
+
 def _is_same(pid: int, path: str, name: str) -> bool:
     if "/" not in name:
-        last = path.rpartition("/")[2].removesuffix(" (deleted)")
-        return last == name or re.match(rf"(lib)?{re.escape(name)}(-[\d.]+)?\.so(\.|$)", last) is not None
+        return is_called(path.removesuffix(" (deleted)"), name)
     if path.removesuffix(" (deleted)") == name:
         return True
     try:
@@ -180,7 +199,11 @@ def _read(real: str, path: str, inode: int, changed_ns: int) -> Binary:
         ):
             if info & 15 in (_FUNCTION, _IFUNC) and index:
                 text = names[name : names.index(b"\0", name)].decode(errors="replace")
-                functions.setdefault(text, Function(text, value, bytes_, info & 15 == _IFUNC))
+                one = Function(text, value, bytes_, info & 15 == _IFUNC)
+                if one.chosen or text not in functions:  # of memcpy's versions that is the one in use
+                    functions[text] = one
     segments = tuple((header[2], header[5], header[3]) for header in headers if header[0] == _LOAD)
     notes = b"".join(one.content for one in sections if one.name == ".note.stapsdt")
-    return Binary(path, functions, segments, notes)
+    places = next((one for one in sections if one.name == "wbpf_sites"), None)
+    sites = range(places.address, places.address + len(places.content)) if places else range(0)
+    return Binary(path, functions, segments, notes, sites)

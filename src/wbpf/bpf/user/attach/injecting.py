@@ -15,12 +15,14 @@ from pathlib import Path
 
 from wbpf import _native
 from wbpf.bpf.user.attach import binary
+from wbpf.bpf.user.attach.command import demand_machine
 from wbpf.bpf.user.attach.stopping import (
     ORIG_RAX,
     RAX,
     RIP,
     StoppedThread,
     threads_of,
+    tracer_of,
     why_no_ptrace,
 )
 from wbpf.bpf.user.attach.wire import NoPlaceError
@@ -49,12 +51,7 @@ def inject(pid: int, library: Path, what: str) -> None:
         AccessError: this process may not trace that one.
         BpfError: it is statically linked, or its threads are never where they could be interrupted.
     """
-    code = _native.injected_code()
-    if not code:
-        raise BpfError(what, "nothing can be loaded into a process that runs", "launch the command instead")
-    dlopen = _dlopen(pid, what)
-    tail = dlopen.to_bytes(8, "little") + str(library).encode() + b"\0"
-    place = _unused(pid, len(code) + 8 + len(tail), what)
+    code, tail, place = _plan(pid, library, what)
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         for tid in threads_of(pid):
@@ -75,6 +72,37 @@ def inject(pid: int, library: Path, what: str) -> None:
     raise BpfError(what, "its threads were never where they could be interrupted", "try again")
 
 
+def validate_process(pid: int, library: Path, what: str) -> None:
+    """Raise what `inject` would, as far as can be told without touching a process. Raises: as `inject`."""
+    _plan(pid, library, what)
+    if tracer_of(pid):
+        raise AccessError(what, *why_no_ptrace(pid))
+
+
+def _plan(pid: int, library: Path, what: str) -> tuple[bytes, bytes, int]:
+    """The code that loads a library, what stands behind it, and where it is put."""
+    code = _native.injected_code()
+    if not code:
+        raise BpfError(what, "nothing can be loaded into a process that runs", "launch the command instead")
+    _demand_machine(pid, what)
+    dlopen = _dlopen(pid, what)
+    tail = dlopen.to_bytes(8, "little") + str(library).encode() + b"\0"
+    return code, tail, _unused(pid, len(code) + 8 + len(tail), what)
+
+
+def _demand_machine(pid: int, what: str) -> None:
+    try:
+        with Path(f"/proc/{pid}/exe").open("rb") as program:
+            head = program.read(20)
+    except PermissionError as error:
+        raise AccessError(what, *why_no_ptrace(pid)) from error
+    except OSError as error:
+        if not Path(f"/proc/{pid}").exists():
+            raise BpfError(what, f"there is no process {pid}") from error
+        raise BpfError(what, "it has ended, or is a thread of the kernel's") from error
+    demand_machine(head[:16], int.from_bytes(head[18:20], "little"), what)
+
+
 def _dlopen(pid: int, what: str) -> int:
     for library in _LOADERS:
         with contextlib.suppress(NoPlaceError):
@@ -82,7 +110,8 @@ def _dlopen(pid: int, what: str) -> int:
             for name in ("dlopen", "__libc_dlopen_mode"):
                 if name in file.functions:
                     return binary.place(file, parts, file.functions[name].address, what)
-    raise BpfError(what, "it has no dlopen(): is it linked statically?")
+    why = "it is linked statically: nothing can be loaded into it"
+    raise BpfError(what, why, "the kernel can trace it: --backend kernel")
 
 
 def _unused(pid: int, size: int, what: str) -> int:

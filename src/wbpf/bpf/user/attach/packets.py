@@ -151,14 +151,7 @@ def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: 
         AccessError: a right is missing.
         BpfError: there is no such file or interface.
     """
-    kind, _, place = (target or "").partition(":")
-    direction = None
-    if program.kind == ProgramType.SCHED_CLS:
-        place, _, direction = place.rpartition(":")
-        if direction not in ("ingress", "egress"):
-            raise _no_target(program, target, f"{_EXAMPLES}, with :ingress or :egress behind it")
-    if kind not in ("pcap", "tap", "packet") or not place:
-        raise _no_target(program, target, _EXAMPLES)
+    kind, place, direction = source_of(program.name, program.kind, target)
     if kind == "pcap":
         return _of_file(program, place, direction)
     if kind == "tap":
@@ -166,12 +159,36 @@ def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: 
     return _of_interface(program, place, direction)
 
 
-def _no_target(program: UserObjectProgram, target: str | None, wanted: str) -> ConfigError:
-    return ConfigError(
-        f"program {program.name!r} can't be attached to {target!r}",
-        "in user space it gets packets of files, TAP devices and interfaces",
-        f"name {wanted}",
-    )
+def source_of(name: str, program_kind: int, target: str | None) -> tuple[str, str, str | None]:
+    """What gives a program its packets: pcap, tap or packet, which of them, and the direction of TC programs.
+
+    Raises:
+        ConfigError: the target does not say.
+    """
+    kind, _, place = (target or "").partition(":")
+    direction, wanted = None, _EXAMPLES
+    if program_kind == ProgramType.SCHED_CLS:
+        place, _, direction = place.rpartition(":")
+        wanted += ", with :ingress or :egress behind it"
+    if kind in ("pcap", "tap", "packet") and place and direction in (None, "ingress", "egress"):
+        return kind, place, direction
+    why = "in user space it gets packets of files, TAP devices and interfaces"
+    raise ConfigError(f"program {name!r} can't be attached to {target!r}", why, f"name {wanted}")
+
+
+def validate_source(name: str, program_kind: int, target: str) -> None:
+    """Raise what attaching would, as far as can be told without making anything. Raises: as `attach`."""
+    kind, place, _ = source_of(name, program_kind, target)
+    what = f"program {name!r} can't be attached to {target!r}"
+    if kind == "pcap":
+        path, _, out = place.partition(",")
+        Capture(Path(path)).close()
+        if out and not os.access(out if Path(out).exists() else Path(out).parent, os.W_OK):
+            raise BpfError(what, f"{out} can't be written")
+    elif kind == "tap":
+        os.close(_open_tap(what, place))
+    else:
+        _open_interface(what, place).close()
 
 
 # ---- files ----
@@ -237,12 +254,7 @@ def _kept(batch: list[CapturedPacket], answers: bytes, data: bytes) -> Iterator[
 
 def _of_tap(program: UserObjectProgram, name: str) -> PacketLink:
     what = f"program {program.name!r} can't be attached to TAP device {name!r}"
-    if len(name.encode()) > 15:
-        raise ConfigError(what, "an interface's name has at most 15 bytes")
-    try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise _refused(what, error) from error
+    fd = _open_tap(what, name)
     try:
         fcntl.ioctl(fd, _TUNSETIFF, struct.pack("<16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
@@ -260,22 +272,19 @@ def _of_tap(program: UserObjectProgram, name: str) -> PacketLink:
     return PacketLink(program, _pump(what, fd, _TAP), close)
 
 
+def _open_tap(what: str, name: str) -> int:
+    """What a TAP device is made or taken with."""
+    if len(name.encode()) > 15:
+        raise ConfigError(what, "an interface's name has at most 15 bytes")
+    try:
+        return os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _refused(what, error) from error
+
+
 def _of_interface(program: UserObjectProgram, name: str, direction: str | None) -> PacketLink:
     what = f"program {program.name!r} can't be attached to interface {name!r}"
-    try:
-        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-    except OSError as error:
-        raise _refused(what, error) from error
-    try:
-        packets.setsockopt(_SOL_PACKET, _AUXDATA, 1)
-        if program.kind == ProgramType.XDP or direction == "ingress":
-            packets.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
-        with contextlib.suppress(PermissionError):  # in a user namespace
-            packets.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-        packets.bind((name, _ALL))
-    except OSError as error:
-        packets.close()
-        raise _refused(what, error) from error
+    packets = _open_interface(what, name, arriving=program.kind == ProgramType.XDP or direction == "ingress")
 
     def close() -> int:
         _, drops = struct.unpack("<II", packets.getsockopt(_SOL_PACKET, _STATISTICS, 8))
@@ -284,6 +293,24 @@ def _of_interface(program: UserObjectProgram, name: str, direction: str | None) 
 
     source = _SENT if direction == "egress" else _SOCKET
     return PacketLink(program, _pump(what, packets.fileno(), source), close)
+
+
+def _open_interface(what: str, name: str, *, arriving: bool = False) -> socket.socket:
+    try:
+        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    except OSError as error:
+        raise _refused(what, error) from error
+    try:
+        packets.setsockopt(_SOL_PACKET, _AUXDATA, 1)
+        if arriving:
+            packets.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+        with contextlib.suppress(PermissionError):  # in a user namespace
+            packets.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        packets.bind((name, _ALL))
+    except OSError as error:
+        packets.close()
+        raise _refused(what, error) from error
+    return packets
 
 
 def _pump(what: str, fd: int, source: int) -> Callable[[_native.PacketFlow, int], None]:

@@ -25,12 +25,18 @@ def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: 
         BpfError, AccessError: as `attach_site`.
     """
     what = f"program {program.name!r} can't be attached"
-    site = target or program.section.partition("/")[2]
-    if ":" not in site:
-        raise ConfigError(what, f"{site!r} is no PROVIDER:NAME", "give a target such as shop:order")
+    site = demand_site(what, program.section, target)
     if traced is None:
         raise ConfigError(what, "a probe site is one of a process", "give the process: --pid PID")
     return _attach(traced, site, program, cookie)
+
+
+def demand_site(what: str, section: str, target: str | None) -> str:
+    """The site that a section or a target names. Raises ConfigError: neither does."""
+    site = target or section.partition("/")[2]
+    if ":" not in site or "\0" in site or len(site.encode()) > 255:
+        raise ConfigError(what, f"{site!r} is no PROVIDER:NAME", "give a target such as shop:order")
+    return site
 
 
 def attach_site(

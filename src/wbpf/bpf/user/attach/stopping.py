@@ -151,14 +151,22 @@ def _refusal(tid: int, what: str) -> BpfError | AccessError | ProcessLookupError
     return AccessError(what, *why_no_ptrace(tid))
 
 
-def why_no_ptrace(tid: int) -> tuple[str, str]:
-    """Why a thread may not be traced, and what to try."""
-    status: dict[str, str] = {}
+def _status(tid: int) -> dict[str, str]:
     with contextlib.suppress(OSError):
         lines = Path(f"/proc/{tid}/status").read_text().splitlines()
-        status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-    tracer = int(status.get("TracerPid", "0"))
-    if tracer:
+        return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return {}
+
+
+def tracer_of(tid: int) -> int:
+    """What traces a thread; 0: nothing does, or it is gone."""
+    return int(_status(tid).get("TracerPid", "0"))
+
+
+def why_no_ptrace(tid: int) -> tuple[str, str]:
+    """Why a thread may not be traced, and what to try."""
+    status = _status(tid)
+    if tracer := tracer_of(tid):
         return f"process {tracer} traces it already (a debugger?)", "end that first"
     user = int(status.get("Uid", "0").split()[0])
     if os.geteuid() not in (0, user):

@@ -26,16 +26,27 @@ def attach(program: UserObjectProgram, target: str | None, cookie: int, traced: 
         BpfError, AccessError: the process does not listen, or its kernel lacks what this needs.
     """
     what = f"program {program.name!r} can't be attached"
-    kind, _, named = program.section.removeprefix("?").partition("/")
-    entry, number = _place(what, kind in _RAW, (target or named).replace(":", "/"))
+    entry, number = call_of(what, program.section, target)
     if traced is None:
         hint = "give the process: --pid PID, or -- COMMAND"
         raise ConfigError(what, "system calls are those of a process in user space", hint)
+    spot = Spot(AttachKind.SYSCALL_ENTRY if entry else AttachKind.SYSCALL_EXIT, number, cookie)
+    return traced.link(program, lambda pid: spot, f"system calls of process {traced.pid} can't be traced")
+
+
+def call_of(what: str, section: str, target: str | None) -> tuple[bool, int]:
+    """Whether a program is for where calls begin, and the number of the call.
+
+    Raises:
+        ConfigError: no system call is named.
+        BpfError: they are not traced on this machine.
+    """
+    kind, _, named = section.removeprefix("?").partition("/")
+    found = _place(what, kind in _RAW, (target or named).replace(":", "/"))
     if (machine := os.uname().machine) != "x86_64":
         why = f"system calls are traced in user space on x86-64 alone; this is {machine}"
         raise BpfError(what, why, "use the kernel: --backend kernel")
-    spot = Spot(AttachKind.SYSCALL_ENTRY if entry else AttachKind.SYSCALL_EXIT, number, cookie)
-    return traced.link(program, lambda pid: spot, f"system calls of process {traced.pid} can't be traced")
+    return found
 
 
 def _place(what: str, raw: bool, target: str) -> tuple[bool, int]:

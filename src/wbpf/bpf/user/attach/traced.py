@@ -16,7 +16,9 @@ from typing import IO, TYPE_CHECKING, Self
 
 from wbpf import _native
 from wbpf.bpf.user.attach import wire
-from wbpf.bpf.user.attach.injecting import inject
+from wbpf.bpf.user.attach.binary import files_of
+from wbpf.bpf.user.attach.command import program_of
+from wbpf.bpf.user.attach.injecting import inject, validate_process
 from wbpf.bpf.user.attach.link import Detached
 from wbpf.bpf.user.attach.static import StaticPrograms
 from wbpf.bpf.user.attach.stopping import write_code
@@ -102,14 +104,15 @@ class Traced:
             stderr: likewise.
 
         Raises:
-            BpfError: it can't be started, or does not load the runtime.
+            BpfError: it can't be started, is linked statically, or does not load the runtime.
         """
         what = f"{os.fspath(argv[0])!r} can't be traced"
+        given = dict(os.environ if env is None else env)
+        program_of(argv, given, what)
         folder = DIR.read() / HOST.read()
         folder.mkdir(mode=0o770, parents=True, exist_ok=True)
         name = f"tracer.{os.getpid()}.{next(_numbers)}"
         listener = _listen(folder, name)
-        given = dict(os.environ if env is None else env)
         given |= {
             "LD_PRELOAD": " ".join(filter(None, [str(RUNTIME), given.get("LD_PRELOAD", "")])),
             "WBPF_DIR": str(folder.parent),
@@ -134,10 +137,14 @@ class Traced:
             raise BpfError(
                 what,
                 "it did not load the runtime",
-                "a command that is linked statically, or setuid, is traced by the kernel only",
+                f"can it read {RUNTIME}? The kernel can trace it: --backend kernel",
             )
         traced._static = StaticPrograms(traced.pid, traced.problems.append)
         return traced
+
+    def files(self) -> list[Path]:
+        """The files whose code it has, its program first. Raises AccessError, BpfError: it is gone."""
+        return files_of(self.pid, f"the types of process {self.pid} can't be read")
 
     def go(self) -> None:
         """Let the command run; again does nothing."""
@@ -330,6 +337,28 @@ class Link:
     ) -> None:
         with contextlib.suppress(BpfError):
             self.detach()
+
+
+def validate_traceable(pid: int) -> Path:
+    """Raise what `Traced.of` would, as far as can be told without touching a process.
+
+    Args:
+        pid: of the process.
+
+    Returns:
+        Where it has its socket, or would have it.
+
+    Raises:
+        AccessError: the process is another user's, or not to be traced.
+        BpfError: there is none, or the runtime can't be loaded into it.
+    """
+    what = f"process {pid} can't be traced"
+    folder = _folder_of(pid)
+    try:
+        wire.connect(pid, folder, what).close()
+    except wire.NotListeningError:
+        validate_process(pid, RUNTIME, what)
+    return folder
 
 
 def _folder_of(pid: int) -> Path:

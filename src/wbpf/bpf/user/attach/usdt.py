@@ -9,6 +9,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING
 
+from wbpf.bpf.nearest import hint
 from wbpf.bpf.target import UsdtTarget, parse_targets
 from wbpf.bpf.user.attach import binary
 from wbpf.bpf.user.attach.function import Links, demand_machine, spot_at
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.attach.link import UserLink
     from wbpf.bpf.user.objects import UserObjectProgram
 
-_SPECS = "__bpf_usdt_specs"
+SPECS = "__bpf_usdt_specs"
 _ARGUMENTS_MOST = 12
 _ARGUMENT, _TAIL = Struct("<QIhBb"), Struct("<Qh6x")
 _CONSTANT, _REGISTER, _MEMORY = range(3)
@@ -87,14 +88,27 @@ def _probes(
     pid: int, target: UsdtTarget, what: str
 ) -> tuple[binary.Binary, list[binary.Mapping], list[Probe]]:
     file, parts = binary.loaded(pid, target.path, what)
+    return file, parts, probes_of(file, target, what)
+
+
+def probes_of(file: binary.Binary, target: UsdtTarget, what: str) -> list[Probe]:
+    """The places of a probe in a file. Raises BpfError: it has none, or its notes are damaged."""
+    named = all_probes(file, what)
+    wanted = f"{target.provider}:{target.name}"
+    found = [one for name, one in named if name == wanted]
+    if not found:
+        names = sorted({name for name, _ in named})
+        near = hint(wanted, names) or f"it has {', '.join(names) or 'none'}"
+        raise BpfError(what, f"{file.path} has no such probe", near)
+    return found
+
+
+def all_probes(file: binary.Binary, what: str) -> list[tuple[str, Probe]]:
+    """The probes of a file by their names, `PROVIDER:NAME`. Raises BpfError: its notes are damaged."""
     try:
-        found = [one for name, one in _read(file.notes) if name == (target.provider, target.name)]
-        names = sorted({":".join(name) for name, _ in _read(file.notes)})
+        return [(":".join(name), one) for name, one in _read(file.notes)]
     except (StructError, ValueError) as error:
         raise BpfError(what, f"the notes of {file.path} are damaged") from error
-    if not found:
-        raise BpfError(what, f"{file.path} has no such probe", f"it has {', '.join(names) or 'none'}")
-    return file, parts, found
 
 
 def _read(notes: bytes) -> Iterator[tuple[tuple[str, str], Probe]]:
@@ -112,12 +126,10 @@ def _read(notes: bytes) -> Iterator[tuple[tuple[str, str], Probe]]:
 
 def _cookie(program: UserObjectProgram, arguments: str, cookie: int, what: str) -> int:
     """What the program finds its arguments by; `cookie` itself where it does not ask for them."""
-    specs = {one.name: one for one in program.maps}.get(_SPECS)
+    specs = {one.name: one for one in program.maps}.get(SPECS)
     if specs is None:
         return cookie
-    parsed = [_argument(text, what) for text in arguments.split()]
-    if len(parsed) > _ARGUMENTS_MOST:
-        raise BpfError(what, f"it has {len(parsed)} arguments, and programs read {_ARGUMENTS_MOST}")
+    parsed = arguments_of(arguments, what)
     spec = b"".join(parsed).ljust(_ARGUMENTS_MOST * _ARGUMENT.size, b"\0") + _TAIL.pack(cookie, len(parsed))
     for number in range(specs.entries):
         key = number.to_bytes(4, "little")
@@ -126,6 +138,14 @@ def _cookie(program: UserObjectProgram, arguments: str, cookie: int, what: str) 
             specs[key] = spec
             return number
     raise BpfError(what, f"there is room for {specs.entries} probes", "define BPF_USDT_MAX_SPEC_CNT")
+
+
+def arguments_of(text: str, what: str) -> list[bytes]:
+    """The arguments of a note, as usdt.bpf.h reads them. Raises BpfError: they are too many, or not known."""
+    parsed = [_argument(one, what) for one in text.split()]
+    if len(parsed) > _ARGUMENTS_MOST:
+        raise BpfError(what, f"it has {len(parsed)} arguments, and programs read {_ARGUMENTS_MOST}")
+    return parsed
 
 
 def _argument(text: str, what: str) -> bytes:
