@@ -204,9 +204,9 @@ class Traced:
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener = None
-        if self._first is not None or not self._begun.is_set():
-            self._launched().kill()
-            self._launched().wait()
+        if self.process is not None and (self._first is not None or not self._begun.is_set()):
+            self.process.kill()
+            self.process.wait()
             self.go()
         if self._welcoming is not None:
             self._welcoming.join(_LEAVE_S)
