@@ -98,7 +98,7 @@ def _need_debian() -> None:
 
 
 @contextmanager
-def _made_once(folder: Path) -> Iterator[Path | None]:
+def made_once(folder: Path) -> Iterator[Path | None]:
     """A folder to fill, which becomes `folder` when it is; None if that is there. One process at a time."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
@@ -117,7 +117,7 @@ def _made_once(folder: Path) -> Iterator[Path | None]:
 def fetch_kernel(kernel: Kernel) -> Path:
     """The unpacked package of a kernel: `vmlinuz` and modules, wherever the suite puts them."""
     folder = cache() / f"kernel-{kernel.name}-{kernel.architecture}"
-    with _made_once(folder) as empty:
+    with made_once(folder) as empty:
         if empty:
             status = empty / "status"
             status.touch()
@@ -131,7 +131,7 @@ def fetch_kernel(kernel: Kernel) -> Path:
 def fetch_qemu() -> Path:
     """Unpacked packages of QEMU, and of the libraries that this system lacks."""
     folder = cache() / "qemu-amd64"
-    with _made_once(folder) as empty:
+    with made_once(folder) as empty:
         if empty:
             apt = Apt(empty / "apt", ("bookworm", QEMU_SUITE), "amd64", Path("/var/lib/dpkg/status"))
             apt.run("apt-get", "update")
@@ -149,7 +149,7 @@ def _is_qemu(name: str) -> bool:
 def _fetched(name: str, suite: str, architecture: str, package: str) -> Path:
     """A package that needs no other, unpacked into a folder of this name."""
     folder = cache() / name
-    with _made_once(folder) as empty:
+    with made_once(folder) as empty:
         if empty:
             status = empty / "status"
             status.touch()

@@ -9,23 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.languages import NAMES, demand
 from wbpf.bpf.btf.embedded import embedded_kernels
 from wbpf.build import build, new_project
-from wbpf.build.control import rust_target
-from wbpf.build.project import Language
 from wbpf.cli import main
 from wbpf.errors import BuildError, ConfigError
 from wbpf.wasm.manifest import Manifest
 from wbpf.wasm.params import Param
 from wbpf.wasm.sections import BTF, objects, read_sections
-
-
-def demand(language: str) -> None:
-    """Skip where a control program in this language can't be compiled."""
-    if language == "rust" and rust_target() is None:
-        pytest.skip("needs Rust target wasm32-wasip1: rustup target add wasm32-wasip1")
-    if language == "go" and shutil.which("go") is None:
-        pytest.skip("needs Go 1.24: no go on PATH")
 
 
 @pytest.fixture
@@ -35,11 +26,11 @@ def tool(compiler: None, tmp_path: Path) -> Path:
     return tmp_path / "my-tool"
 
 
-@pytest.mark.parametrize(
-    "language", ["c", "rust", pytest.param("go", marks=pytest.mark.slow)], ids=["c", "rust", "go"]
-)
-def test_a_new_project_builds(compiler: None, tmp_path: Path, language: Language) -> None:
-    demand(language)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_project_builds(
+    compiler: None, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    language = demand(name, monkeypatch)
     new_project(tmp_path / "my-tool", language)
     result = build(tmp_path / "my-tool")
     module = result.path.read_bytes()

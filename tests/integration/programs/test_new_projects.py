@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.build.test_projects import demand
+from tests.integration.languages import NAMES, demand
 from tests.integration.programs.conftest import traced, wait_for
 from wbpf.build import build, new_project
-from wbpf.build.project import Language
 
 
-@pytest.mark.parametrize(
-    "language", ["c", "rust", pytest.param("go", marks=pytest.mark.slow)], ids=["c", "rust", "go"]
-)
-def test_a_new_project_runs(capable: None, tmp_path: Path, language: Language) -> None:
-    demand(language)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_project_runs(
+    capable: None, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    language = demand(name, monkeypatch)
     new_project(tmp_path / "my-tool", language)
     program = shutil.copy("/bin/true", tmp_path / f"new{language}")
 

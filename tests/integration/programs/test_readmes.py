@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.build.test_projects import demand
+from tests.integration.languages import NAMES, demand
 from tests.integration.programs.conftest import PROGRAMS, Built
 from tests.integration.programs.running import HERE, frame, ip, own_network, send_frames
 from tests.integration.programs.test_connections import Connecting
@@ -233,12 +233,11 @@ def test_what_has_another_shape_is_found() -> None:
     assert shape('{"a": 1}\n') == shape('{"a": 2}\n') != shape('{"b": 1}\n')
 
 
-@pytest.mark.parametrize(
-    "language",
-    ["c", pytest.param("rust", marks=pytest.mark.slow), pytest.param("go", marks=pytest.mark.slow)],
-)
-def test_the_page_of_a_new_project(capable: None, tmp_path: Path, language: str) -> None:
-    demand(language)
+@pytest.mark.parametrize("name", ["c", *NAMES[2:]])
+def test_the_page_of_a_new_project(
+    capable: None, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    language = demand(name, monkeypatch)
     made = subprocess.run(
         [sys.executable, "-m", "wbpf", "new", "my-tool", "--lang", language], cwd=tmp_path, check=True
     )

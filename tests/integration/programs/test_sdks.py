@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.build.test_projects import demand
+from tests.integration.languages import NAMES, demand
 from wbpf.build import build
 from wbpf.wasm import Grants, Module
 
@@ -38,11 +38,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "language", ["c", "rust", pytest.param("go", marks=pytest.mark.slow)], ids=["c", "rust", "go"]
-)
-def test_cases(capable: None, tmp_path: Path, language: str) -> None:
-    demand(language)
+@pytest.mark.parametrize("name", NAMES)
+def test_cases(capable: None, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    language = demand(name, monkeypatch)
     for folder in (HERE / "common", HERE / language):
         for source in (path for path in folder.rglob("*") if path.is_file()):
             target = tmp_path / source.relative_to(folder)
