@@ -146,8 +146,8 @@ def _is_qemu(name: str) -> bool:
     return name.startswith(("qemu-", "seabios"))
 
 
-def _fetched(name: str, suite: str, architecture: str, package: str) -> Path:
-    """A package that needs no other, unpacked into a folder of this name."""
+def _fetched(name: str, suite: str, architecture: str, package: str, alone: str = "") -> Path:
+    """A package that needs no other, unpacked into a folder of this name; beside `alone` no file is kept."""
     folder = cache() / name
     with made_once(folder) as empty:
         if empty:
@@ -157,6 +157,9 @@ def _fetched(name: str, suite: str, architecture: str, package: str) -> Path:
             apt.run("apt-get", "update")
             apt.unpack([package], empty)
             shutil.rmtree(empty / "apt")
+            for beside in (empty / alone).parent.iterdir() if alone else ():
+                if beside != empty / alone:
+                    beside.unlink()
     return folder
 
 
@@ -167,7 +170,8 @@ def fetch_busybox() -> Path:
 
 def fetch_qemu_user() -> Path:
     """The QEMU that runs single arm64 programs; it needs no libraries."""
-    return _fetched("qemu-user-amd64", QEMU_SUITE, "amd64", "qemu-user") / "usr/bin/qemu-aarch64"
+    program = "usr/bin/qemu-aarch64"
+    return _fetched("qemu-user-amd64", QEMU_SUITE, "amd64", "qemu-user", alone=program) / program
 
 
 def fetch_libc_arm64() -> Path:

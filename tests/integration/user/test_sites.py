@@ -22,6 +22,7 @@ from wbpf.bpf.user.attach import MODULES, Traced, attach_site, wire
 from wbpf.bpf.user.maps import UserMap
 from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
+from wbpf.build.zig import compile_c
 from wbpf.errors import BpfError, ConfigError
 
 THREADS = 4
@@ -343,3 +344,14 @@ def test_the_examples_of_the_docs(command: str, tmp_path: Path, monkeypatch: pyt
             shop.kill()
     assert re.fullmatch(r"\d+ orders\n", done.stdout), done.stderr
     assert int(done.stdout.split()[0]) > 10
+
+
+def test_sites_in_code_that_the_linker_leaves_out(tmp_path: Path) -> None:
+    """Lld drops sections that are known by their ends alone, while the note of where sites are stays."""
+    pytest.importorskip("ziglang", reason="needs ziglang: install wbpf[build]")
+    source, program = tmp_path / "never.c", tmp_path / "never"
+    never = "void never(void) { WBPF_PROBE(shop, never, 1); }"
+    source.write_text(f"#include <wbpf/probe.h>\n{never}\nint main(void) {{ return 7; }}\n")
+    flags = ["-O2", "-ffunction-sections", "-Wl,--gc-sections", "-DWBPF_WEAK", f"-I{C_ROOT / 'include'}"]
+    compile_c([source], program, flags)
+    assert subprocess.run([program], check=False).returncode == 7
