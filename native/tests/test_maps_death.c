@@ -16,6 +16,7 @@ int main(void)
 #include "stepping.h"
 #include <linux/bpf.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ENTRIES = 8, KEPT = 5, NEW = 100 };
 
@@ -226,9 +227,212 @@ static void try_ring(void)
     wbpf_user_map_close(map);
 }
 
+/* ---- stacks: those in other buckets stay; that of a writer's bucket is whole or gone ---- */
+
+enum { FRAMES = 8, STACKS = 4, VALUES = 64 };
+
+static uint32_t own_bucket;
+static uint64_t first_value = 1, other_value, kept_values[STACKS];
+
+/* One that is known by its first frame: the other one is shorter. */
+static int64_t put_stack(uint64_t value)
+{
+    uint64_t stack[FRAMES];
+    for (uint32_t i = 0; i < FRAMES; i++)
+        stack[i] = value;
+    return wbpf_user_map_put_stack(map, stack, value == other_value ? FRAMES - 3 : FRAMES,
+                                   BPF_F_REUSE_STACKID);
+}
+
+/* 0: there is none. */
+static uint64_t stack_in(uint32_t bucket)
+{
+    uint64_t stack[FRAMES];
+    int error = wbpf_user_map_lookup(map, &bucket, stack, 0);
+    CHECK(error == 0 || error == -ENOENT);
+    if (error)
+        return 0;
+    CHECK(stack[0]);
+    for (uint32_t i = 1; i < FRAMES; i++)
+        CHECK(stack[i] == (stack[0] == other_value && i >= FRAMES - 3 ? 0 : stack[0]));
+    return stack[0];
+}
+
+static void put_first(void)
+{
+    CHECK(put_stack(first_value) == own_bucket);
+}
+
+static void put_other(void)
+{
+    CHECK(put_stack(other_value) == own_bucket);
+}
+
+static void erase_stack(void)
+{
+    CHECK(wbpf_user_map_delete(map, &own_bucket) == 0);
+}
+
+/* Two that share a bucket, and one for each of the others. */
+static void choose_stacks(void)
+{
+    int64_t bucket = put_stack(first_value);
+    CHECK(bucket >= 0 && bucket < STACKS);
+    own_bucket = (uint32_t)bucket;
+    for (uint64_t value = 2; value < VALUES; value++) {
+        bucket = put_stack(value);
+        CHECK(bucket >= 0 && bucket < STACKS);
+        if (bucket != own_bucket)
+            kept_values[bucket] = value;
+    }
+    for (other_value = 2; put_stack(other_value) != own_bucket; other_value++)
+        CHECK(other_value < VALUES);
+}
+
+static void fill_stacks(bool with_first)
+{
+    for (uint32_t bucket = 0; bucket < STACKS; bucket++) {
+        int error = wbpf_user_map_delete(map, &bucket);
+        CHECK(error == 0 || error == -ENOENT);
+        if (bucket != own_bucket)
+            CHECK(put_stack(kept_values[bucket]) == bucket);
+    }
+    if (with_first)
+        put_first();
+}
+
+/* What is in the bucket that was changed. */
+static uint64_t check_stacks(void)
+{
+    uint64_t found = stack_in(own_bucket);
+    for (uint32_t bucket = 0; bucket < STACKS; bucket++)
+        CHECK(bucket == own_bucket || stack_in(bucket) == kept_values[bucket]);
+    put_other();
+    CHECK(stack_in(own_bucket) == other_value);
+    erase_stack();
+    CHECK(stack_in(own_bucket) == 0);
+    return found;
+}
+
+static void try_stacks(void)
+{
+    wbpf_user_map_spec spec = {.kind = BPF_MAP_TYPE_STACK_TRACE,
+                               .key_bytes = 4,
+                               .value_bytes = FRAMES * 8,
+                               .entries = STACKS,
+                               .lock_offset = WBPF_USER_MAP_NO_LOCK};
+    void (*const stack_changes[])(void) = {put_first, put_other, erase_stack};
+    CHECK(wbpf_user_map_create(&spec, -1, &map) == 0);
+    choose_stacks();
+    for (size_t i = 0; i < sizeof stack_changes / sizeof *stack_changes; i++) {
+        void (*change)(void) = stack_changes[i];
+        uint64_t before = change == put_first ? 0 : first_value;
+        uint64_t after = change == put_first ? first_value : change == put_other ? other_value : 0;
+        long deaths = 0, as_before = 0, gone = 0;
+        fill_stacks(before);
+        pid_t pid = start(change);
+        learn_route(pid, 1 << 20);
+        kill_victim(pid);
+        long count = route.count;
+        for (long n = 0; n < count; n++) {
+            fill_stacks(before);
+            pid = start(change);
+            deaths += go(pid, n, false) != ENDED;
+            kill_victim(pid);
+            uint64_t found = check_stacks();
+            CHECK(found == before || found == after || !found);
+            as_before += found == before;
+            gone += !found;
+        }
+        printf("stacks, change %zu: killed %ld times in %ld instructions, %ld as before, %ld gone\n", i,
+               deaths, count, as_before, gone);
+        CHECK(deaths > count / 2 && as_before && as_before < count && gone);
+    }
+    wbpf_user_map_close(map);
+}
+
+/* ---- a ring that programs read: the next reader goes on where a killed one was ---- */
+
+enum { COMMANDS = 4, DISCARDED = 2 };
+
+static uint32_t *visits; /* of each record of a round, by all processes */
+
+static uint64_t visit(void *context, const void *data, uint32_t bytes)
+{
+    uint64_t words[2];
+    uint64_t *next = context;
+    CHECK(bytes == sizeof words);
+    memcpy(words, data, sizeof words);
+    CHECK(words[0] == round_number && words[1] < COMMANDS && words[1] >= *next);
+    *next = words[1] + 1;
+    visits[words[1]]++;
+    return 0;
+}
+
+static void drain(void)
+{
+    uint64_t next = 0;
+    CHECK(wbpf_user_ring_drain(map, visit, &next) == COMMANDS - 1);
+}
+
+static void write_round(void)
+{
+    uint8_t *pages = wbpf_shared_ring_pages(map);
+    uint64_t *producer = (uint64_t *)(pages + 4096), at = *producer;
+    round_number++;
+    memset(visits, 0, COMMANDS * sizeof *visits);
+    for (uint64_t i = 0; i < COMMANDS; i++, at += 24) {
+        uint64_t words[2] = {round_number, i};
+        uint8_t *record = pages + 8192 + at % 4096;
+        for (uint32_t part = 0; part < 2; part++) /* the last one may go over the end */
+            memcpy(pages + 8192 + (at + 8 + 8 * part) % 4096, &words[part], 8);
+        __atomic_store_n((uint32_t *)(void *)record, 16 | (i == DISCARDED ? BPF_RINGBUF_DISCARD_BIT : 0),
+                         __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(producer, at, __ATOMIC_RELEASE);
+}
+
+static void try_user_ring(void)
+{
+    wbpf_user_map_spec spec = {
+        .kind = BPF_MAP_TYPE_USER_RINGBUF, .entries = 4096, .lock_offset = WBPF_USER_MAP_NO_LOCK};
+    long deaths = 0, left = 0, twice = 0;
+    CHECK(wbpf_user_map_create(&spec, -1, &map) == 0);
+    visits = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(visits != MAP_FAILED);
+    write_round();
+    pid_t pid = start(drain);
+    learn_route(pid, 1 << 20);
+    kill_victim(pid);
+    for (long n = 0; n < route.count; n++) {
+        uint64_t next = 0;
+        long again = 0;
+        write_round();
+        pid = start(drain);
+        deaths += go(pid, n, false) != ENDED;
+        kill_victim(pid);
+        left += visits[0] && !visits[COMMANDS - 1];
+        CHECK(wbpf_user_ring_drain(map, visit, &next) >= 0);
+        for (uint32_t i = 0; i < COMMANDS; i++) {
+            CHECK(i == DISCARDED ? !visits[i] : visits[i] == 1 || visits[i] == 2);
+            again += visits[i] == 2;
+        }
+        CHECK(again <= 1);
+        twice += again;
+        CHECK(wbpf_user_ring_drain(map, visit, &next) == 0);
+    }
+    printf("user ring: killed %ld times in %ld instructions, %ld among its records, %ld within one\n", deaths,
+           route.count, left, twice);
+    CHECK(deaths > route.count / 2 && left > 5 && twice > 5);
+    munmap(visits, 4096);
+    wbpf_user_map_close(map);
+}
+
 int main(void)
 {
     try_ring();
+    try_user_ring();
+    try_stacks();
     try_kind(BPF_MAP_TYPE_HASH);
     try_kind(BPF_MAP_TYPE_LRU_HASH);
     try_kind(BPF_MAP_TYPE_LPM_TRIE);
