@@ -1,10 +1,11 @@
 /*
- * What the kernel would be asked for at each event: a thread's name and its user and group. They are kept
- * with the thread that is traced, whose own calls alone change them: the name       by prctl(PR_SET_NAME), or
- * by a file of /proc, which its process's threads alone can write to: once one of them has any file of /proc
- * open for writing, no name is kept any more; user, group    by set*id, and by unshare and setns. Where a
- * user has no number in its namespace it may get one from outside: what reads as nobody's is not kept.
- * Nothing is kept while such a call is under way: a signal's handler may come between the kernel and us.
+ * What the kernel would be asked for at each event: a thread's name, its user and its group. They are kept
+ * with the thread that is traced, whose own calls alone change them:
+ *   - the name by prctl(PR_SET_NAME), or by a file of /proc, which threads of its own process alone can write
+ * to: once one of them has any file of /proc open for writing, or is not traced, no name is kept any more;
+ *   - user and group by set*id, unshare and setns. What reads as nobody's may have no number in its
+ * namespace, and get one from outside: it is not kept. Nothing is kept while such a call is under way: a
+ * signal's handler may come between the kernel and us.
  */
 #include "user/syscall_state.h"
 #include "user/syscalls.h"
@@ -35,6 +36,11 @@ static void keep(struct traced_thread *thread, uint32_t changes, uint32_t what)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     if (changes == __atomic_load_n(&thread->changes, __ATOMIC_RELAXED))
         thread->known |= what;
+}
+
+void wbpf_facts_refuse_names(void)
+{
+    __atomic_store_n(&names_are_open, true, __ATOMIC_RELEASE);
 }
 
 void wbpf_current_name(char name[16])
@@ -105,7 +111,7 @@ void wbpf_facts_before(struct traced_thread *thread, const struct frame *frame)
     if (frame->number >= NUMBERS) /* x32's, where the kernel has them */
         wbpf_memory_refuse();
     if (frame->number >= NUMBERS || frame->number == __NR_io_uring_setup || frame->number == __NR_pidfd_getfd)
-        __atomic_store_n(&names_are_open, true, __ATOMIC_RELEASE);
+        wbpf_facts_refuse_names();
     if (!thread || !changes_facts(frame->number, frame->rdi))
         return;
     thread->changing++;
@@ -135,7 +141,7 @@ void wbpf_facts_check_file(int fd)
 {
     struct statfs facts;
     if (WBPF_DIRECT(__NR_fstatfs, fd, &facts) == 0 && facts.f_type == PROC_MAGIC)
-        __atomic_store_n(&names_are_open, true, __ATOMIC_RELEASE);
+        wbpf_facts_refuse_names();
 }
 
 void wbpf_facts_after(struct traced_thread *thread, const struct frame *frame)

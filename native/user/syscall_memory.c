@@ -7,7 +7,8 @@
  *   - the application has no handlers of these signals: they are its own as soon as it wants them;
  *   - no handler of another signal has them in its mask: that one begins is not seen;
  *   - the thread does not block them, and waits by no call that lets handlers run with them blocked;
- *   - it has its memory and its handlers to itself, unlike a child of vfork.
+ *   - it has its memory and its handlers to itself, unlike a child of vfork;
+ *   - it is at a system call, on our stack, where there is room for the signal's frame.
  */
 #include "user/syscall_state.h"
 #include "user/syscalls.h"
@@ -214,7 +215,7 @@ bool wbpf_memory_care_action(const struct traced_thread *thread, struct frame *f
 /* Between begin and end, if it is true, faults are survived. */
 static bool begin_copy(struct traced_thread *thread)
 {
-    if (!thread || !thread->taken || thread->borrowed || thread->blocks_faults ||
+    if (!thread || !thread->taken || !thread->inside || thread->borrowed || thread->blocks_faults ||
         !__atomic_load_n(&direct, __ATOMIC_RELAXED))
         return false;
     __atomic_store_n(&thread->copying, thread->copying + 1, __ATOMIC_RELAXED);

@@ -91,8 +91,10 @@ static void dispatch(const siginfo_t *info, ucontext_t *context)
             wbpf_thread_disarm(thread);
         else
             wbpf_dispatch_self(false);
-        if (wbpf_syscalls_active)
+        if (wbpf_syscalls_active) {
             wbpf_memory_refuse();
+            wbpf_facts_refuse_names();
+        }
         if (thread && thread->blocks)
             *(uint64_t *)(void *)&context->uc_sigmask |= SIGSYS_BIT;
         registers[REG_RIP] -= 2;

@@ -97,6 +97,7 @@ void wbpf_syscall_tell(struct traced_thread *thread, const struct frame *frame, 
 void wbpf_facts_before(struct traced_thread *thread, const struct frame *frame);
 void wbpf_facts_after(struct traced_thread *thread, const struct frame *frame);
 void wbpf_facts_forget(struct traced_thread *thread);
+void wbpf_facts_refuse_names(void);
 /* One that was open before. */
 void wbpf_facts_check_file(int fd);
 

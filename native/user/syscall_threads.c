@@ -81,6 +81,13 @@ static struct traced_thread *claim(void)
     return NULL;
 }
 
+/* A thread is not traced: what it does is not known. */
+static void refuse(void)
+{
+    wbpf_memory_refuse();
+    wbpf_facts_refuse_names();
+}
+
 struct traced_thread *wbpf_thread_arm(void)
 {
     uint64_t all = ~(uint64_t)0, before = 0;
@@ -88,18 +95,19 @@ struct traced_thread *wbpf_thread_arm(void)
     struct traced_thread *thread = wbpf_traced_thread;
     if (!thread && WBPF_DIRECT(__NR_getpid) != wbpf_syscalls_pid)
         wbpf_syscalls_forget(); /* a child that nobody told */
-    else if (!thread && (thread = claim())) {
+    else if (!thread && !(thread = claim()))
+        refuse();
+    else if (!wbpf_traced_thread) {
         thread->blocks = before & SIGSYS_BIT;
         thread->blocks_faults = before & FAULT_BITS;
         before &= ~SIGSYS_BIT;
         wbpf_traced_thread = thread;
         if (wbpf_dispatch_self(true) < 0) {
             wbpf_thread_release(thread);
+            refuse();
             thread = NULL;
         }
     }
-    if (!thread)
-        wbpf_memory_refuse();
     (void)WBPF_DIRECT(__NR_rt_sigprocmask, SIG_SETMASK, &before, 0, sizeof before);
     return thread;
 }
@@ -115,7 +123,7 @@ void wbpf_thread_disarm(struct traced_thread *thread)
     uint64_t mask = SIGSYS_BIT;
     wbpf_dispatch_self(false);
     if (wbpf_syscalls_active)
-        wbpf_memory_refuse();
+        refuse();
     if (thread->borrowed)
         return;
     if (thread->blocks)

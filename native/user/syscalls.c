@@ -450,6 +450,8 @@ int wbpf_syscall_link_create(uint32_t kind, uint64_t number, const wbpf_user_pro
         check_files();
         if (all_are_traced())
             wbpf_memory_begin();
+        else
+            wbpf_facts_refuse_names();
         *out = link;
     } else {
         free(link);
