@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.programs.conftest import Built, traced, wait_for
+from tests.integration.programs.conftest import PROGRAMS, Built, traced, wait_for
+from wbpf.build import Project
+from wbpf.cli.app import main
 from wbpf.wasm.filters import Filter
 
 pytest.importorskip("llvmlite", reason="needs llvmlite: install wbpf[user]")
 RUN = (sys.executable, "-m", "wbpf.cli", "run", "--allow", "all", "-o", "json")
+ROW = re.compile(r"^\| \[(\w+)\]\(\1/README\.md\) \| (.*) \| (yes|no)\b.*\|$", re.MULTILINE)
 FIELDS = ("comm", "filename", "result", "flags", "uid")
 
 
@@ -73,3 +77,16 @@ def test_xdp(built: Built) -> None:
         kernel, user = map(json.loads, found)
         assert kernel["programs"] == user["programs"]
         assert counted(kernel["maps"]["counters"]) == counted(user["maps"]["counters"]) != {}
+
+
+def test_the_table_of_programs(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    """What programs/README.md says of each is in its manifest, and what `wbpf check` says of it."""
+    rows = ROW.findall((PROGRAMS / "README.md").read_text())
+    assert [name for name, _, _ in rows] == sorted(one.parent.name for one in PROGRAMS.glob("*/wbpf.toml"))
+    for name, description, in_user_space in rows:
+        module = built(name)
+        assert Project.load(PROGRAMS / name).spec.description == description
+        main(["check", "--backend", "user", "-o", "json", str(module)])
+        found = json.loads(capsys.readouterr().out)
+        answers = {answer for row in found for answer in (row["loads"], row["attaches"])}
+        assert ("no" in answers) == (in_user_space == "no"), (name, found)
