@@ -236,3 +236,34 @@ def test_a_command(
     )
     assert set(wrong) == {0} and sorted(set(rounds)) == list(rounds)
     wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+
+
+FORKING = """echo $$ > pid; i=0
+while [ $i -lt 150 ]; do v=$(/bin/echo $i) && [ "$v" = $i ] || break; i=$((i+1)); done
+echo $i > end"""
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(25, marks=pytest.mark.slow)])
+def test_a_command_that_forks_goes_on_if_its_run_is_killed(
+    modules: dict[str, Path],
+    begin: Callable[..., subprocess.Popen[bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+) -> None:
+    """Children that wait to be traced as well."""
+    monkeypatch.setenv("WBPF_DIR", str(tmp_path / "wbpf"))
+    monkeypatch.chdir(tmp_path)
+    numbers, untimely = random.Random(7), 0
+    for _ in range(times):
+        for name in ("pid", "end"):
+            (tmp_path / name).unlink(missing_ok=True)
+        run = begin(modules["opensnoop"], "--", "sh", "-c", FORKING)
+        wait_for((tmp_path / "pid").exists)
+        time.sleep(numbers.uniform(0, 0.4))
+        untimely += not (tmp_path / "end").exists()
+        run.kill()
+        run.wait()
+        wait_for(lambda: (tmp_path / "end").exists() and (tmp_path / "end").read_text())
+        assert (tmp_path / "end").read_text() == "150\n"
+    assert untimely
