@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 enum { KEYS = 32, ROUNDS = 20000, RECORDS = 5000 };
 
@@ -317,8 +318,37 @@ static void drain(void)
     CHECK(seen == 2 * RECORDS / 5 * 4);
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* A full ring refuses without walking through it: its reader may be gone for good. */
+static void refuse_at_once(void)
+{
+    uint64_t walk_ns = UINT64_MAX, refusals_ns = UINT64_MAX, *record;
+    map = made(BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 20);
+    while ((record = wbpf_shared_ring_reserve(map, 8)))
+        wbpf_shared_ring_submit(record, BPF_RB_NO_WAKEUP, false);
+    for (int i = 0; i < 10; i++) {
+        uint64_t begin = now_ns();
+        wbpf_shared_ring_reap(map);
+        uint64_t middle = now_ns();
+        for (int n = 0; n < 100; n++)
+            CHECK(!wbpf_shared_ring_reserve(map, 8));
+        uint64_t end = now_ns();
+        walk_ns = middle - begin < walk_ns ? middle - begin : walk_ns;
+        refusals_ns = end - middle < refusals_ns ? end - middle : refusals_ns;
+    }
+    CHECK(refusals_ns < 10 * walk_ns);
+    wbpf_user_map_close(map);
+}
+
 int main(void)
 {
+    refuse_at_once();
     race(BPF_MAP_TYPE_HASH, KEYS);
     race(BPF_MAP_TYPE_HASH, KEYS / 2);
     race(BPF_MAP_TYPE_LRU_HASH, KEYS / 2);
