@@ -255,7 +255,8 @@ int guest_link(wbpf_guest *guest, char *why)
         if (is_imported(guest, "wbpf", functions[i].name))
             error = define_function(guest, &guest->bindings[i], why);
     }
-    if (!error && (is_imported(guest, "wasm_bpf", NULL) || is_imported(guest, "callback-wrapper", NULL)))
+    if (!error && (is_imported(guest, "wasm_bpf", NULL) || is_imported(guest, "env", NULL) ||
+                   is_imported(guest, "callback-wrapper", NULL)))
         error = guest_link_wasm_bpf(guest, why);
     return error;
 }

@@ -4,9 +4,10 @@
  */
 #include "guest.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { MAX_TEXT = 4096, DEFAULT_TIMEOUT_MS = 100 };
+enum { MAX_TEXT = 4096 };
 enum { LOOKUP = 1, UPDATE, DELETE, NEXT_KEY };
 
 static struct handle *object_of(wbpf_guest *guest, int64_t handle)
@@ -81,6 +82,24 @@ static wasm_trap_t *close_bpf_object(void *env, wasmtime_caller_t *caller, wasmt
     return answer(guest, values, ask(guest, "object_close", &object, 1), false);
 }
 
+/* wasm-bpf's skeletons take no notice of what was not attached, so the user would wait for nothing. */
+static void tell(wbpf_guest *guest, const char *program, uint32_t bytes)
+{
+    char text[WBPF_WASM_WHY_BYTES + 64];
+    if (guest->explain && guest->failed_speaking)
+        guest->explain(guest->user);
+    int size = guest->failed_speaking
+                   ? snprintf(text, sizeof text, "warning: %s\n", guest->last_error)
+                   : snprintf(text, sizeof text, "warning: program '%.*s' is not attached: %s\n", (int)bytes,
+                              program, strerror((int)-guest->failed_with));
+    size = size < (int)sizeof text ? size : (int)sizeof text - 1;
+    if (guest->write)
+        guest->write(guest->user, 2, text, (size_t)size);
+    else
+        dprintf(guest->stderr_fd, "%s", text);
+    guest->has_told = true;
+}
+
 static wasm_trap_t *attach_bpf_program(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values,
                                        size_t size)
 {
@@ -96,6 +115,8 @@ static wasm_trap_t *attach_bpf_program(void *env, wasmtime_caller_t *caller, was
     if (!arguments[1].bytes)
         return answer(guest, values, -EINVAL, false);
     int64_t link = ask(guest, "wasm_attach_bpf_program", arguments, 3);
+    if (link < 0 && link != WBPF_GUEST_END && !guest->is_refused)
+        tell(guest, (const char *)arguments[1].data, arguments[1].bytes);
     return answer(guest, values, link > 0 ? 0 : link, false);
 }
 
@@ -163,6 +184,7 @@ static wasm_trap_t *map_operate(void *env, wasmtime_caller_t *caller, wasmtime_v
 struct delivery {
     wbpf_guest *guest;
     wasmtime_func_t function;
+    bool has_result; /* the function returns something */
     int32_t context;
     uint32_t data, max_bytes;
     bool is_ring_buffer;
@@ -187,9 +209,16 @@ static int deliver(void *context, const void *data, uint32_t bytes, uint32_t cpu
     to->trap = guest_nested_trap(error, trap);
     if (to->trap)
         return 1;
-    if (values[0].i32 < 0 && to->is_ring_buffer) /* as libbpf's callbacks end a poll */
+    if (to->has_result && values[0].i32 < 0 && to->is_ring_buffer) /* as libbpf's callbacks end a poll */
         to->refused = values[0].i32;
     return to->refused != 0;
+}
+
+/* Some functions return nothing: those in Rust, whose compiler does not see what they are for. */
+static bool takes_samples(struct delivery *to, wbpf_guest *guest)
+{
+    to->has_result = guest_function_is(guest, &to->function, 3, 1);
+    return to->has_result || guest_function_is(guest, &to->function, 3, 0);
 }
 
 static wasm_trap_t *poll(wbpf_guest *guest, wasmtime_val_raw_t *values, struct delivery *to, int timeout_ms)
@@ -207,7 +236,7 @@ static wasm_trap_t *poll(wbpf_guest *guest, wasmtime_val_raw_t *values, struct d
         return answer(guest, values, -EFAULT, false);
     to->guest = guest;
     to->is_ring_buffer = entry->map->info.type != 4; /* BPF_MAP_TYPE_PERF_EVENT_ARRAY */
-    int64_t count = guest_poll(guest, map, timeout_ms > 0 ? timeout_ms : DEFAULT_TIMEOUT_MS, deliver, to);
+    int64_t count = guest_poll(guest, map, timeout_ms, deliver, to);
     if (to->trap)
         return to->trap;
     return answer(guest, values, to->refused ? to->refused : count, false);
@@ -221,7 +250,7 @@ static wasm_trap_t *buffer_poll(void *env, wasmtime_caller_t *caller, wasmtime_v
     struct delivery to = {
         .context = values[3].i32, .data = (uint32_t)values[4].i32, .max_bytes = (uint32_t)values[5].i32};
     int error = guest_table_function(guest, (uint32_t)values[2].i32, &to.function);
-    if (error || !guest_function_is(guest, &to.function, 3, 1)) {
+    if (error || !takes_samples(&to, guest)) {
         wbpf_guest_refuse(guest, false, "the sample function is none of (i32, i32, i32) -> i32 in the table");
         return answer(guest, values, -EINVAL, false);
     }
@@ -237,8 +266,7 @@ static wasm_trap_t *wrapped_buffer_poll(void *env, wasmtime_caller_t *caller, wa
     (void)size;
     struct delivery to = {
         .context = values[2].i32, .data = (uint32_t)values[3].i32, .max_bytes = (uint32_t)values[4].i32};
-    if (guest_find_function(guest, "go-callback", &to.function) != 0 ||
-        !guest_function_is(guest, &to.function, 3, 1)) {
+    if (guest_find_function(guest, "go-callback", &to.function) != 0 || !takes_samples(&to, guest)) {
         wbpf_guest_refuse(guest, false, "it exports no function go-callback of (i32, i32, i32) -> i32");
         return answer(guest, values, -EINVAL, false);
     }
@@ -247,21 +275,24 @@ static wasm_trap_t *wrapped_buffer_poll(void *env, wasmtime_caller_t *caller, wa
 
 int guest_link_wasm_bpf(wbpf_guest *guest, char *why)
 {
+    /* `env` is where linkers expect what no header said the module of, as in wasm-bpf's first headers. */
+    static const char *const modules[] = {"wasm_bpf", "env"};
     static const struct {
-        const char *module, *name, *parameters, *results;
+        const char *name, *parameters, *results;
         wasmtime_unchecked function;
     } all[] = {
-        {"wasm_bpf", "wasm_load_bpf_object", "ii", "I", load_bpf_object},
-        {"wasm_bpf", "wasm_close_bpf_object", "I", "i", close_bpf_object},
-        {"wasm_bpf", "wasm_attach_bpf_program", "Iii", "i", attach_bpf_program},
-        {"wasm_bpf", "wasm_bpf_map_fd_by_name", "Ii", "i", map_fd_by_name},
-        {"wasm_bpf", "wasm_bpf_map_operate", "iiiiiI", "i", map_operate},
-        {"wasm_bpf", "wasm_bpf_buffer_poll", "Iiiiiii", "i", buffer_poll},
-        {"callback-wrapper", "wasm_bpf_buffer_poll", "Iiiiii", "i", wrapped_buffer_poll},
+        {"wasm_load_bpf_object", "ii", "I", load_bpf_object},
+        {"wasm_close_bpf_object", "I", "i", close_bpf_object},
+        {"wasm_attach_bpf_program", "Iii", "i", attach_bpf_program},
+        {"wasm_bpf_map_fd_by_name", "Ii", "i", map_fd_by_name},
+        {"wasm_bpf_map_operate", "iiiiiI", "i", map_operate},
+        {"wasm_bpf_buffer_poll", "Iiiiiii", "i", buffer_poll},
     };
-    int error = 0;
-    for (size_t i = 0; !error && i < sizeof all / sizeof all[0]; i++)
-        error = guest_define(guest, all[i].module, all[i].name, all[i].parameters, all[i].results,
-                             all[i].function, guest, why);
+    int error = guest_define(guest, "callback-wrapper", "wasm_bpf_buffer_poll", "Iiiiii", "i",
+                             wrapped_buffer_poll, guest, why);
+    for (size_t m = 0; m < 2; m++)
+        for (size_t i = 0; !error && i < sizeof all / sizeof all[0]; i++)
+            error = guest_define(guest, modules[m], all[i].name, all[i].parameters, all[i].results,
+                                 all[i].function, guest, why);
     return error;
 }

@@ -16,7 +16,7 @@ from wbpf.wasm.guest import Guest, Options
 from wbpf.wasm.imports import validate_imports
 from wbpf.wasm.limits import Limits
 from wbpf.wasm.result import RunResult
-from wbpf.wasm.sections import AOT_PREFIX, MANIFEST, objects, read_sections
+from wbpf.wasm.sections import AOT_PREFIX, MANIFEST, objects, read_sections, with_exported_table
 
 if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced
@@ -104,7 +104,10 @@ class Module:
     def _load(self, with_fuel: bool) -> _native.WasmModule:
         code = self._cache.find(self.wasm, with_fuel) if self._cache else None
         if code is None:
-            code, why = _native.WasmModule.compile(self.wasm, with_fuel)
+            wasm = self.wasm
+            if b"wasm_bpf_buffer_poll" in wasm:  # it names its function by the place in the table
+                wasm = with_exported_table(wasm)
+            code, why = _native.WasmModule.compile(wasm, with_fuel)
             if code is None:
                 raise WasmError(
                     f"module {self.name!r} can't be compiled", why.splitlines()[-1].strip() or _NO_CODE

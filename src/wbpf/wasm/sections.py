@@ -20,7 +20,8 @@ BTF = "wbpf.btf"
 
 _MAGIC = b"\0asm"
 _CORE, _COMPONENT = b"\x01\0\0\0", b"\x0d\0\x01\0"
-_CUSTOM = 0
+_CUSTOM, _TABLE_SECTION, _EXPORT_SECTION = 0, 4, 7
+_TABLE = 1  # as a kind of export
 _LEB128_BYTES = 5  # of 32 bits
 
 
@@ -57,6 +58,35 @@ def with_sections(wasm: bytes, contents: Mapping[str, bytes]) -> bytes:
     return bytes(kept)
 
 
+def with_exported_table(wasm: bytes) -> bytes:
+    """The module with its first table exported, if none is, by the name that linkers export it by.
+
+    Raises:
+        FormatError: it is no core module, or is damaged.
+    """
+    exports, tables = None, 0
+    for kind, content_at, start, end in _sections(wasm):
+        if kind == _TABLE_SECTION:
+            tables, _ = _read_leb128(wasm, content_at, end)
+        elif kind == _EXPORT_SECTION:
+            exports = content_at, start, end
+    if not exports or not tables:
+        return wasm
+    content_at, start, end = exports
+    count, entries_at = _read_leb128(wasm, content_at, end)
+    at = entries_at
+    for _ in range(count):
+        name_bytes, at = _read_leb128(wasm, at, end)
+        at += name_bytes
+        if at < end and wasm[at] == _TABLE:
+            return wasm
+        _, at = _read_leb128(wasm, at + 1, end)
+    name = b"__indirect_function_table"
+    added = _leb128(len(name)) + name + bytes([_TABLE, 0])
+    body = _leb128(count + 1) + wasm[entries_at:end] + added
+    return wasm[:start] + bytes([_EXPORT_SECTION]) + _leb128(len(body)) + body + wasm[end:]
+
+
 def objects(sections: Mapping[str, bytes]) -> dict[str, bytes]:
     """The eBPF objects among custom sections, by their names."""
     return {
@@ -68,6 +98,20 @@ def objects(sections: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _custom_sections(wasm: bytes) -> Iterator[tuple[str, bytes, int, int]]:
     """Name, content, start and end of each; `start` is where its id stands."""
+    for kind, content_at, start, end in _sections(wasm):
+        if kind == _CUSTOM:
+            name_bytes, name_at = _read_leb128(wasm, content_at, end)
+            if name_at + name_bytes > end:
+                raise _damaged(f"the name of the section at {start} is longer than the section")
+            try:
+                name = wasm[name_at : name_at + name_bytes].decode()
+            except UnicodeDecodeError:
+                raise _damaged(f"the name of the section at {start} is not UTF-8") from None
+            yield name, wasm[name_at + name_bytes : end], start, end
+
+
+def _sections(wasm: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Id, begin of the content, start and end of each."""
     if not wasm.startswith(_MAGIC):
         raise FormatError(
             "not a WebAssembly module", r"it does not start with \0asm", "give the .wasm file that was built"
@@ -89,15 +133,7 @@ def _custom_sections(wasm: bytes) -> Iterator[tuple[str, bytes, int, int]]:
         if at > len(wasm):
             why = f"section {kind} at {start} ends {at - len(wasm)} bytes behind the file's end"
             raise _damaged(why)
-        if kind == _CUSTOM:
-            name_bytes, name_at = _read_leb128(wasm, content_at, at)
-            if name_at + name_bytes > at:
-                raise _damaged(f"the name of the section at {start} is longer than the section")
-            try:
-                name = wasm[name_at : name_at + name_bytes].decode()
-            except UnicodeDecodeError:
-                raise _damaged(f"the name of the section at {start} is not UTF-8") from None
-            yield name, wasm[name_at + name_bytes : at], start, at
+        yield kind, content_at, start, at
 
 
 def _read_leb128(wasm: bytes, at: int, end: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.wasm.guests import ELF_AT, Ran, links, module_of
 from wbpf.errors import WasmError
+from wbpf.wasm.module import Module, module_of_text
 
 Call = Callable[[int], None]
 
@@ -160,10 +161,58 @@ def test_a_busy_producer_does_not_keep_a_poll(elf: bytes, call: Call) -> None:
     assert ran.end().exit_status == 7
 
 
-@pytest.mark.parametrize("timeout_ms", [0, -1, -2147483648])
-def test_a_poll_without_a_time_comes_back(elf: bytes, timeout_ms: int) -> None:
-    body = f"{load(elf)} (call $exit (i32.sub (i32.const 0) (i32.add (i32.const 3) {poll(272, timeout_ms)})))"
+def test_a_poll_without_a_time_comes_back(elf: bytes) -> None:
+    body = f"{load(elf)} (call $exit (i32.sub (i32.const 0) (i32.add (i32.const 3) {poll(272, 0)})))"
     assert Ran(module_of(body, extra=SAMPLE + COUNT, compat=elf)).end(5).exit_status == 3
+
+
+@pytest.mark.parametrize("timeout_ms", [-1, -2147483648])
+def test_a_poll_without_end_waits_for_a_sample(elf: bytes, call: Call, timeout_ms: int) -> None:
+    body = f"{load(elf)} (call $exit (i32.sub (i32.const 0) (i32.add (i32.const 3) {poll(272, timeout_ms)})))"
+    ran = Ran(module_of(body, extra=SAMPLE + COUNT, compat=elf))
+    ran.until(1)
+    assert not ran.guest.has_ended
+    call(1)
+    assert ran.end().exit_status == 4
+
+
+def test_a_poll_without_end_can_be_stopped(elf: bytes) -> None:
+    ran = Ran(module_of(load(elf) + f"(drop {poll(272, -1)})", extra=SAMPLE + COUNT, compat=elf))
+    ran.until(1)
+    ran.guest.stop()
+    assert ran.end().exit_status == 0
+
+
+def test_a_function_may_return_nothing(elf: bytes, call: Call) -> None:
+    silent = COUNT.replace("(result i32)", "").replace("(i32.const 0))", ")")
+    ran = Ran(module_of(load(elf) + until(20), extra=SAMPLE + silent, compat=elf))
+    ran.until(1)
+    call(20)
+    assert ran.end().exit_status == 0
+    assert ran.printed() == [1000] + [7] * 20
+
+
+def test_the_table_need_not_be_exported(elf: bytes, call: Call) -> None:
+    inside = SAMPLE.replace('(export "__indirect_function_table")', "")
+    ran = Ran(module_of(load(elf) + until(20), extra=inside + COUNT, compat=elf))
+    ran.until(1)
+    call(20)
+    assert ran.end().exit_status == 0
+    assert ran.printed() == [1000] + [7] * 20
+
+
+def test_imports_may_be_of_the_module_that_linkers_take() -> None:
+    text = """(module (import "env" "wasm_bpf_map_fd_by_name" (func $find (param i64 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) (memory (export "memory") 1)
+      (func (export "_start")
+        (call $exit (i32.sub (i32.const 0) (call $find (i64.const 1) (i32.const 0))))))"""
+    assert Ran(Module(module_of_text(text), "guest")).end().exit_status == errno.EBADF
+
+
+def test_what_is_not_attached_is_told_at_once(elf: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    wrong = load(elf).replace("(i32.const 256)", "(i32.const 272)").replace("(i32.const -2)", "(i32.const 0)")
+    assert Ran(module_of(wrong, extra=SAMPLE + COUNT, compat=elf)).end().exit_status == 0
+    assert capfd.readouterr().err.startswith("warning: object 'object' has no program 'events'")
 
 
 def test_tinygo_has_one_function_for_all_samples(elf: bytes, call: Call) -> None:

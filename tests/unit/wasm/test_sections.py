@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbpf.errors import FormatError
-from wbpf.wasm.sections import objects, read_sections, with_sections
+from wbpf.wasm.sections import objects, read_sections, with_exported_table, with_sections
 
 EMPTY = b"\0asm\x01\0\0\0"
 #: one type, one function, exported as `_start`
@@ -26,6 +26,18 @@ def test_what_was_added_is_read(first: dict[str, bytes], second: dict[str, bytes
 def test_adding_again_changes_nothing(contents: dict[str, bytes]) -> None:
     once = with_sections(MODULE, contents)
     assert with_sections(once, contents) == once
+
+
+def test_a_table_is_exported_once() -> None:
+    table = bytes.fromhex("0404017000" + "01")
+    with_table = MODULE.replace(bytes.fromhex("070a01"), table + bytes.fromhex("070a01"))
+    exported = with_exported_table(with_table)
+    entry = bytes([25]) + b"__indirect_function_table" + bytes([1, 0])
+    assert exported == with_table.replace(
+        bytes.fromhex("070a01065f73746172740000"), bytes.fromhex("072602065f73746172740000") + entry
+    )
+    assert with_exported_table(exported) == exported
+    assert with_exported_table(MODULE) == MODULE, "it has none"
 
 
 def test_a_section_between_others_is_replaced() -> None:
