@@ -12,8 +12,8 @@
 
 extern char **environ;
 
-/* The interpreter beside this program; that of the version it was built for, by PATH, where the commands of
- * packages are not beside it (`pip install --user`). */
+/* The interpreter beside this program, also if it may not be run, which is then said; that of the version it
+ * was built for, by PATH, where the commands of packages are not beside it (`pip install --user`). */
 static const char *interpreter(char room[4096])
 {
     static const char *const names[] = {"python" WBPF_PYTHON_VERSION, "python3", "python"};
@@ -22,7 +22,7 @@ static const char *interpreter(char room[4096])
     char *name = strrchr(room, '/');
     for (size_t i = 0; name && i < sizeof names / sizeof names[0]; i++) {
         strcpy(name + 1, names[i]);
-        if (access(room, X_OK) == 0)
+        if (access(room, X_OK) == 0 || errno == EACCES)
             return room;
     }
     return names[0];
@@ -31,8 +31,9 @@ static const char *interpreter(char room[4096])
 static int exec(char **command)
 {
     execvp(command[0], command);
-    fprintf(stderr, "error: %s can't be started: %s\n  try: install wbpf into an environment of its own\n",
-            command[0], strerror(errno));
+    const char *hint = errno == EACCES ? "make wbpf's environment of a Python that this user may run"
+                                       : "install wbpf into an environment of its own";
+    fprintf(stderr, "error: %s can't be started: %s\n  try: %s\n", command[0], strerror(errno), hint);
     return -1;
 }
 

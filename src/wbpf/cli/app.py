@@ -6,7 +6,6 @@ add a line to `COMMANDS`.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from wbpf import __version__
-from wbpf.cli.output import print_error
+from wbpf.cli.output import ended_by, print_error
 from wbpf.errors import WbpfError
 
 
@@ -121,11 +120,12 @@ def main(args: Sequence[str] | None = None) -> int:
         status = error.exit_code
     except KeyboardInterrupt:
         status = 130
+    except OSError as error:
+        status = ended_by(error)
     else:
         status = 0
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone; without this the interpreter complains when it flushes once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        status = ended_by(error) or status
     return status

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from wbpf.cli.flags import parse, split
-from wbpf.cli.output import print_error
+from wbpf.cli.output import ended_by, print_error
 from wbpf.cli.run import FLAGS, EventsPrinter, explain_exit, flags_of
 from wbpf.errors import WasmError, WbpfError
 from wbpf.wasm.events import Decoder
@@ -57,8 +57,8 @@ def _print(fd: int, module: Module, given: dict[str, str]) -> int:
             decoder = decoders.setdefault(number, Decoder(kinds[number]))
             for event in decoder.decode(content):
                 printer.print(event)
-    except BrokenPipeError:  # nobody reads on: a quiet end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return ended_by(error)
     return 0
 
 

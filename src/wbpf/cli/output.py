@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wbpf.errors import ConfigError, WbpfError
+from wbpf.errors import ConfigError, ExportError, WbpfError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Row = Mapping[str, Any]
+
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 #: How wide columns are is decided by so many rows.
 _MEASURED_ROWS = 1000
@@ -148,6 +152,23 @@ def print_error(error: WbpfError) -> None:
     console.print(text, soft_wrap=True)
     if error.hint:
         console.print(Text(f"  try: {visible(error.hint)}", "bold"), soft_wrap=True)
+
+
+def ended_by(error: OSError) -> int:
+    """The exit status of a command that can't write to standard output: 0 if nobody reads on.
+
+    Raises:
+        OSError: it is not of standard output.
+    """
+    if error.filename is not None or error.errno not in _UNWRITABLE:
+        raise error
+    # Without this the interpreter complains when it flushes once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return 0
+    unwritten = ExportError("standard output can't be written", os.strerror(error.errno), "make room for it")
+    print_error(unwritten)
+    return unwritten.exit_code
 
 
 def print_next(*commands: str) -> None:

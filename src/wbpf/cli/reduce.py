@@ -22,7 +22,9 @@ from wbpf.records import parse_trace_id
 
 
 def reduce(
-    trace_or_level: Annotated[str, typer.Argument(metavar="[TRACE_ID]", help="Whole id, 32 hex digits.")],
+    trace_or_level: Annotated[
+        str, typer.Argument(metavar="TRACE_ID|LEVEL", help="Whole id, 32 hex digits; with --host the level.")
+    ],
     level: Annotated[
         str | None,
         typer.Argument(

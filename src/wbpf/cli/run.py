@@ -318,12 +318,16 @@ def main(arguments: Sequence[str]) -> int:
         status = error.exit_code
     except KeyboardInterrupt as signalled:
         status = _status_of(signalled)
-    except BrokenPipeError:
-        status = 0
+    except OSError as error:
+        from wbpf.cli.output import ended_by
+
+        status = ended_by(error)
     finally:
         signal.signal(signal.SIGTERM, before)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        from wbpf.cli.output import ended_by
+
+        status = ended_by(error) or status
     return status

@@ -70,9 +70,15 @@ def _header(trace: Trace, width: int) -> Iterator[Text]:
         line = Text(f"  {name}{' ' * (names - cell_len(name))}  ")
         line.append(f"{part.status:8}", STATUS_STYLES[part.status])
         line.append(f"  {part.records} records, {size(part.bytes)}")
+        moved = ""
         if part.offset_ns or part.uncertainty_ns:
-            line.append(f"; clock moved by {duration(part.offset_ns)} ± {duration(part.uncertainty_ns)}")
+            moved = f"clock moved by {duration(part.offset_ns)} ± {duration(part.uncertainty_ns)}"
+            if line.cell_len + 2 + cell_len(moved) <= width:
+                line.append(f"; {moved}")
+                moved = ""
         yield line
+        if moved:
+            yield from _indented(moved, "", names + 4, width)
         for reason in part.reasons:
             yield from _indented(visible(reason), STATUS_STYLES[part.status], names + 4, width)
         if shift_ns := trace.shifts_ns.get(part.name, 0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -109,8 +110,9 @@ class Module:
                 wasm = with_exported_table(wasm)
             code, why = _native.WasmModule.compile(wasm, with_fuel)
             if code is None:
+                cause = re.sub(r"^\s*\d+: ", "", why.splitlines()[-1])  # the last of a numbered chain
                 raise WasmError(
-                    f"module {self.name!r} can't be compiled", why.splitlines()[-1].strip() or _NO_CODE
+                    f"module {self.name!r} can't be compiled", cause.strip() or _NO_CODE, "build it again"
                 )
             validate_imports(code.imports())
             if self._cache:

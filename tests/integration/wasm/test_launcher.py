@@ -419,6 +419,31 @@ def test_a_damaged_plan_is_none(started: Started) -> None:
     assert plan.read_bytes() == good and started.without_python(path).returncode == 7
 
 
+def test_a_full_disk_is_told(started: Started) -> None:
+    body = "(drop (call $emit (i32.const 0) (i32.const 2048) (i32.const 8)))"
+    path = started.module(text_of(body=body))
+    assert started.run(PYTHON, path).returncode == 0
+    for command in (PYTHON, [str(WBPF)]):
+        with Path("/dev/full").open("w") as full:
+            process = subprocess.run(
+                [*command, "run", path],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=started.environment,
+            )
+        assert process.stderr.startswith("error: standard output can't be written: No space left on device")
+        assert process.stderr.count("\n") == 2 and process.returncode == 9
+
+
+def test_a_python_beside_it_that_may_not_be_run_is_named(started: Started) -> None:
+    beside = started.alone.with_name("python3")
+    beside.touch(mode=0o600)
+    done = subprocess.run([str(started.alone), "--version"], capture_output=True, text=True)
+    assert done.stderr.startswith(f"error: {beside} can't be started: Permission denied\n  try: ")
+    assert done.returncode == 127
+
+
 def test_other_commands_are_pythons(started: Started) -> None:
     done = subprocess.run([str(WBPF), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("wbpf ")

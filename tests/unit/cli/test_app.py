@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import typer
@@ -102,3 +103,15 @@ def test_a_closed_pipe_is_no_error() -> None:
         f'{sys.executable} -c "{code}" | true', shell=True, capture_output=True, text=True, check=False
     )
     assert "Exception" not in ran.stderr and "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("words", ["['traces', 'list', '--help']", "['run', '--help']"])
+def test_a_full_disk_is_told(words: str) -> None:
+    code = f"import sys; from wbpf.cli import main; sys.exit(main({words}))"
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == 9
+    assert ran.stderr.startswith("error: standard output can't be written: No space left on device")
+    assert "Traceback" not in ran.stderr
