@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wbpf.errors import ConfigError, ExportError, WbpfError
+from wbpf.errors import AccessError, ConfigError, ExportError, WbpfError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -155,12 +155,18 @@ def print_error(error: WbpfError) -> None:
 
 
 def ended_by(error: OSError) -> int:
-    """The exit status of a command that can't write to standard output: 0 if nobody reads on.
+    """The exit status of a command that can't use a file, which is told; 0 if nobody reads its output.
 
     Raises:
-        OSError: it is not of standard output.
+        OSError: it is neither of a named file nor of standard output.
     """
-    if error.filename is not None or error.errno not in _UNWRITABLE:
+    if error.filename is not None:
+        refused = isinstance(error, PermissionError)
+        hint = "run as who may use it, or name another" if refused else "check the path"
+        unusable = ConfigError(f"{str(error.filename)!r} can't be used", error.strerror or "", hint)
+        print_error(unusable)
+        return AccessError.exit_code if refused else unusable.exit_code
+    if error.errno not in _UNWRITABLE:
         raise error
     # Without this the interpreter complains when it flushes once more at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -115,3 +115,15 @@ def test_a_full_disk_is_told(words: str) -> None:
     assert ran.returncode == 9
     assert ran.stderr.startswith("error: standard output can't be written: No space left on device")
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run", "new"])
+def test_a_folder_without_rights_is_told(command: str, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o000)
+    words = [sys.executable, "-m", "wbpf.cli", command, str(locked / "it")]
+    if os.geteuid() == 0:
+        words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *words]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.stderr.startswith(f"error: '{locked}/it' can't be used: Permission denied"), ran.stderr
+    assert ran.returncode == 3
