@@ -64,12 +64,12 @@ class _locked:
 
 
 def run_for(
-    arch: str, program: Path, given: bytes = b"", *, timeout_s: float = 240
+    arch: str, program: Path, *arguments: str, given: bytes = b"", timeout_s: float = 240
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program of `compile_for`; arm64's in emulation."""
     if platform.machine() != "x86_64":
         pytest.skip("needs x86-64: packages of QEMU are fetched for it alone")
-    command: list[str | Path] = [program]
+    command: list[str | Path] = [program, *arguments]
     if arch == "aarch64":
         command[:0] = [fetch_qemu_user(), "-L", fetch_libc_arm64()]
     return subprocess.run(command, input=given, capture_output=True, timeout=timeout_s, check=False)

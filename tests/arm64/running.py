@@ -84,8 +84,7 @@ class Script:
 
     def answers(self) -> BytesIO:
         """Have it done."""
-        done = run_for(
-            self.arch, compile_for(self.arch, Path(__file__).with_name("runner.c")), bytes(self._text)
-        )
+        runner = compile_for(self.arch, Path(__file__).with_name("runner.c"))
+        done = run_for(self.arch, runner, given=bytes(self._text))
         assert done.returncode == 0, done.stderr.decode()
         return BytesIO(done.stdout)
