@@ -18,6 +18,28 @@ _RIGHTS = (-errno.EPERM, -errno.EACCES)
 _STATISTICS = re.compile(r"processed \d+ insns|libbpf: |verification time|stack depth|mark_precise")
 _INSTRUCTION = re.compile(r"(?:from \d+ to )?(\d+): (?:\(|R\d|safe)")
 _SOURCE = re.compile(r"; (?P<text>.*?)(?: @ (?P<file>[^ :]+):(?P<line>\d+))?$")
+_WHOLE_LOG = "-v shows the verifier's whole log"
+#: By words of the verifier (kernel/bpf/verifier.c), those of older kernels too.
+_REMEDIES = (
+    (
+        r"invalid mem access '(scalar|inv|untrusted_ptr_|rdonly_untrusted_mem)",
+        "it is no pointer that the verifier knows: read there by BPF_CORE_READ() or bpf_probe_read_kernel()",
+    ),
+    (r"invalid mem access '\w+_or_null'", "it may be NULL: compare it with NULL before"),
+    (r"invalid access to packet", "compare the end of what is read with data_end before"),
+    (
+        r"unbounded|value is negative|invalid (variable-offset|access to (map value|memory))|outside of the",
+        "compare the index or size with its bounds before, in the same variable",
+    ),
+    (r"!read_ok", "give it a value on every way there"),
+    (r"back-edge|infinite loop", "give the loop a bound that the verifier sees, or use bpf_loop()"),
+    (r"GPL", 'say SEC("license") = "GPL", if that is its licence'),
+    (r"[Uu]nreleased reference", "release it on every way out: submit, discard, bpf_sk_release()"),
+    (
+        r"combined stack size|invalid (write to )?stack",
+        "use less of the stack's 512 bytes: a per-CPU array has room",
+    ),
+)
 _BEGIN, _END = "-- BEGIN PROG LOAD LOG --\n", "-- END PROG LOAD LOG --"
 
 
@@ -127,9 +149,14 @@ def _explain_load(what: str, error: int, log: str, btf: str | None, kind: int) -
     unresolved = re.search(r"failed to resolve CO-RE relocation <\w+> \[\d+\] (.+?) \(\d", log)
     if unresolved:
         rejection = parse_rejection(log)
-        why = f"the kernel has no {unresolved[1]}" + (
-            f", {rejection.where}" if rejection and rejection.where else ""
+        member = re.fullmatch(r"((?:struct|union) \w+)\.(.+)", unresolved[1])
+        why = (
+            f"the kernel's {member[1]} has no field {member[2]!r}"
+            if member
+            else f"the kernel has no {unresolved[1]}"
         )
+        if rejection and rejection.where:
+            why = f"{why}, {rejection.where}"
         return BpfError(what, why, "use a newer kernel, or ask bpf_core_field_exists() before")
     helper = re.search(r"(?:unknown|invalid) func (\w+#\d+)", log)
     if helper:
@@ -142,7 +169,16 @@ def _explain_load(what: str, error: int, log: str, btf: str | None, kind: int) -
     if error == -errno.E2BIG or "program is too large" in log:
         why = reason_of(log) or "it is too complex for the verifier"
         return BpfError(what, why, "bound its loops, or split it by tail calls")
+    rejection = parse_rejection(log)
+    if rejection:
+        return BpfError(what, str(rejection), _remedy(rejection.reason))
     return BpfError(what, reason_of(log) or _native.bpf_strerror(error))
+
+
+def _remedy(reason: str) -> str:
+    """What most often helps against a verdict of the verifier."""
+    tip = next((tip for pattern, tip in _REMEDIES if re.search(pattern, reason)), "")
+    return f"{tip}; {_WHOLE_LOG}" if tip else _WHOLE_LOG
 
 
 def forbidden(kind: int, security: Path = Path("/sys/kernel/security")) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def read_elf(elf: bytes, machine: int | None = _BPF) -> list[Section]:
                 "not an eBPF object", f"it is for machine {found}", "compile with -target bpfel"
             )
         if entry_bytes != _SECTION.size or table + count * entry_bytes > len(elf) or names_index >= count:
-            raise StructError("its table of sections does not lie inside it")
+            raise StructError("it is cut short, its table of sections lies behind its end")
         headers = [_SECTION.unpack_from(elf, table + i * entry_bytes) for i in range(count)]
         names = _content(elf, headers[names_index])
         return [
@@ -77,7 +77,15 @@ def read_elf(elf: bytes, machine: int | None = _BPF) -> list[Section]:
             for header in headers
         ]
     except (StructError, ValueError) as error:
-        raise FormatError(f"the {what} is damaged", str(error), "compile it again") from None
+        raise FormatError(f"the {what} is damaged", str(error), "copy or compile it again") from None
+
+
+def with_name(error: FormatError, name: str) -> FormatError:
+    """What is wrong with an eBPF object, of which the name is known."""
+    what = error.what.replace("the eBPF object", f"eBPF object {name!r}", 1)
+    if what == error.what:
+        what = f"{name!r} is {what}" if what.startswith("not ") else f"eBPF object {name!r}: {what}"
+    return FormatError(what, error.why, error.hint)
 
 
 def strings(content: bytes) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from wbpf import _native
 from wbpf.bpf.diagnosis import demand, explain
-from wbpf.bpf.elf import sections, strings
+from wbpf.bpf.elf import sections, strings, with_name
 from wbpf.bpf.features import have_libbpf
 from wbpf.bpf.kinds import MapType, capabilities_for
 from wbpf.bpf.links import Link
@@ -23,7 +23,7 @@ from wbpf.bpf.nearest import hint
 from wbpf.bpf.probes import have_attach_type
 from wbpf.bpf.program import Program
 from wbpf.bpf.variables import Variables
-from wbpf.errors import BpfError, WbpfError
+from wbpf.errors import BpfError, FormatError, WbpfError
 
 if TYPE_CHECKING:
     from wbpf.bpf.btf.btf import Btf
@@ -76,7 +76,10 @@ class Object:
         self._btf = None if btf is None else os.fspath(btf)
         what = f"eBPF object {name!r} can't be opened"
         #: descriptors of the schemas that its programs record by
-        contents = sections(elf)
+        try:
+            contents = sections(elf)
+        except FormatError as damage:
+            raise with_name(damage, name) from damage
         self.schemas = strings(contents.get(_SCHEMAS, b""))
         self._types = contents.get(".BTF", b"")
         demand(have_libbpf(), what)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wbpf import _native
-from wbpf.errors import ConfigError, WasmError
+from wbpf.errors import ConfigError, FormatError, WasmError
 from wbpf.wasm.cache import Cache
 from wbpf.wasm.engine import open_engine
 from wbpf.wasm.file import read_file
@@ -66,7 +66,12 @@ class Module:
             ConfigError: it can't be read.
             FormatError: see Module.
         """
-        return cls(read_file(path), os.path.basename(path), Cache() if cache is None else cache)  # noqa: PTH119
+        content = read_file(path)
+        try:
+            return cls(content, os.path.basename(path), Cache() if cache is None else cache)  # noqa: PTH119
+        except FormatError as error:
+            what = f"{os.fspath(path)!r} can't be run"
+            raise FormatError(what, ": ".join(filter(None, (error.what, error.why))), error.hint) from error
 
     def _btf(self, given: str | None) -> str | None:
         """The file of the kernel's BTF, where the kernel has none or another is given."""

@@ -46,6 +46,8 @@ _WHAT = {
     Cause.REFUSED: "was ended",
     Cause.OVERTIME: "was ended",
 }
+#: What is found before anything of it runs.
+_BEFORE = ("was built for version", "no function _start", "incompatible import type")
 _HINTS = {
     "all fuel consumed": "give it more fuel",
     "out of bounds memory access": "see which; a store to a window that is only to be read does this too",
@@ -53,7 +55,7 @@ _HINTS = {
     "computed for": "let it wait in between, or give it more time: --deadline",
     "memory minimum size": "give it more memory: --memory MIB",
     "incompatible import type": "build it for this version of the guest ABI",
-    "was built for version": "build it with the SDK of this version",
+    "was built for version": "use a newer wBPF, or build it with the SDK of this one",
     "no function _start": "build it as a command, with a main function",
 }
 
@@ -66,6 +68,7 @@ def ended(name: str, cause: Cause, why: str, trace: str) -> WasmError:
     if frames and cause is not Cause.REFUSED:
         text = f"{text}, in {frames[0]}" + (f" (called by {frames[1]})" if len(frames) > 1 else "")
     hint = next((hint for part, hint in _HINTS.items() if part in why), "")
-    error = WasmError(f"module {name!r} {_WHAT[cause]}", text, hint)
+    what = "can't be run" if any(part in why for part in _BEFORE) else _WHAT[cause]
+    error = WasmError(f"module {name!r} {what}", text, hint)
     error.trace = frames
     return error

@@ -113,9 +113,15 @@ def _custom_sections(wasm: bytes) -> Iterator[tuple[str, bytes, int, int]]:
 def _sections(wasm: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Id, begin of the content, start and end of each."""
     if not wasm.startswith(_MAGIC):
-        raise FormatError(
-            "not a WebAssembly module", r"it does not start with \0asm", "give the .wasm file that was built"
-        )
+        why, hint = r"it does not start with \0asm", "give the .wasm file that was built"
+        if wasm.startswith(b"\x7fELF"):
+            why, hint = (
+                "it is an ELF file",
+                "`wbpf run --once` runs an eBPF object, `wbpf build` makes a module",
+            )
+        elif not wasm:
+            why, hint = "it is empty", "copy or build it again"
+        raise FormatError("not a WebAssembly module", why, hint)
     version = wasm[4:8]
     if version == _COMPONENT:
         raise FormatError(
@@ -131,7 +137,7 @@ def _sections(wasm: bytes) -> Iterator[tuple[int, int, int, int]]:
         size, content_at = _read_leb128(wasm, at + 1, len(wasm))
         at = content_at + size
         if at > len(wasm):
-            why = f"section {kind} at {start} ends {at - len(wasm)} bytes behind the file's end"
+            why = f"it is cut short, section {kind} at {start} ends {at - len(wasm)} bytes behind its end"
             raise _damaged(why)
         yield kind, content_at, start, at
 

@@ -56,12 +56,15 @@ def test_the_second_start_takes_the_code_from_the_cache(wbpf: Wbpf, tmp_path: Pa
     [
         (b"#!/bin/sh", "not a WebAssembly module: it does not start with \\0asm"),
         (b"\0asm\x0d\0\x01\0", "not a core WebAssembly module: it is a component"),
-        (b"\0asm\x01\0\0\0\x01\x7f", "the WebAssembly module is damaged: section 1 at 8 ends"),
+        (
+            b"\0asm\x01\0\0\0\x01\x7f",
+            "the WebAssembly module is damaged: it is cut short, section 1 at 8 ends",
+        ),
     ],
 )
 def test_not_a_module(wbpf: Wbpf, content: bytes, said: str) -> None:
     done = wbpf(content)
-    assert done.returncode == 5 and f"error: {said}" in done.stderr
+    assert done.returncode == 5 and f"app.wasm' can't be run: {said}" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,34 @@ def test_without_line_information_the_instruction_is_named() -> None:
     assert reason_of(log) == "R1 invalid mem access 'scalar', at instruction 1"
 
 
+@pytest.mark.parametrize(
+    ("reason", "tip"),
+    [
+        ("R1 invalid mem access 'scalar'", "it is no pointer that the verifier knows: "),
+        ("R1 invalid mem access 'inv'", "it is no pointer that the verifier knows: "),
+        ("R7 invalid mem access 'map_value_or_null'", "it may be NULL: "),
+        ("invalid access to packet, off=0 size=14, R1(id=0,off=0,r=0)", "compare the end of what is read"),
+        ("R2 unbounded memory access, use 'var &= const' or 'if (var < const)'", "compare the index or size"),
+        (
+            "R3 min value is negative, either use unsigned index or do a if (index >=0) check.",
+            "compare the in",
+        ),
+        ("invalid access to map value, value_size=16 off=16 size=4", "compare the index or size"),
+        ("R4 !read_ok", "give it a value"),
+        ("back-edge from insn 9 to 2", "give the loop a bound"),
+        ("infinite loop detected at insn 4", "give the loop a bound"),
+        ("cannot call GPL-restricted function from non-GPL compatible program", "say SEC("),
+        ("Unreleased reference id=3 alloc_insn=7", "release it"),
+        ("combined stack size of 2 calls is 544. Too large", "use less of the stack"),
+        ("invalid read from stack off -8+0 size 8", "-v shows"),
+    ],
+)
+def test_what_most_often_helps(reason: str, tip: str) -> None:
+    log = VERIFIER.replace("R1 invalid mem access 'scalar'", reason)
+    hint = explain("program 'f' can't be loaded", -errno.EACCES, log, needs=()).hint
+    assert hint.startswith(tip) and hint.endswith("-v shows the verifier's whole log")
+
+
 def test_what_libbpf_found_wrong() -> None:
     assert reason_of("libbpf: elf: no such thing\nlibbpf: giving up\n") == "elf: no such thing"
     assert reason_of("libbpf: failed to load object 'x'\nlibbpf: map 'm': bad\n") == "map 'm': bad"
@@ -63,7 +91,8 @@ processed 1 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
         (
             -errno.EINVAL,
             UNRESOLVED,
-            "the kernel has no struct task_struct.later, at `return task->later == 1;` (new.bpf.c:15)",
+            "the kernel's struct task_struct has no field 'later', "
+            "at `return task->later == 1;` (new.bpf.c:15)",
             "use a newer kernel, or ask bpf_core_field_exists() before",
         ),
         (

@@ -36,7 +36,7 @@ error: 'probe' is no probe: it starts neither as a WebAssembly module nor as an 
   try: give a .wasm file, or a .bpf.o
 """
 CUT = """\
-error: the WebAssembly module is damaged: section 11 at 8 ends 127 bytes behind the file's end
+error: the WebAssembly module is damaged: it is cut short, section 11 at 8 ends 127 bytes behind its end
   try: copy or build it again
 """
 COMPONENT = """\
@@ -178,8 +178,8 @@ def test_a_truncated_object(
     path.write_bytes(elf[: len(elf) // 2])
     assert main([command, str(path)]) == 5
     assert capsys.readouterr().err == (
-        "error: the eBPF object is damaged: its table of sections does not lie inside it\n"
-        "  try: compile it again\n"
+        "error: the eBPF object is damaged: it is cut short, its table of sections lies behind its end\n"
+        "  try: copy or compile it again\n"
     )
 
 
