@@ -75,6 +75,7 @@ def test_what_libbpf_found_wrong() -> None:
     assert reason_of("") == ""
 
 
+LATER = "the kernel's struct task_struct has no field 'later', at `return task->later == 1;` (new.bpf.c:15)"
 UNRESOLVED = """libbpf: prog 'f': BPF program load failed: Invalid argument
 libbpf: prog 'f': -- BEGIN PROG LOAD LOG --
 ; return task->later == 1; @ new.bpf.c:15
@@ -91,8 +92,7 @@ processed 1 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
         (
             -errno.EINVAL,
             UNRESOLVED,
-            "the kernel's struct task_struct has no field 'later', "
-            "at `return task->later == 1;` (new.bpf.c:15)",
+            LATER,
             "use a newer kernel, or ask bpf_core_field_exists() before",
         ),
         (
