@@ -12,6 +12,8 @@ from bench.build import BenchError
 from bench.recorder.application import Application
 from wbpf.up import Tree, TreeSpec
 
+LOOK_S = 0.0005
+
 
 class Cluster:
     """Daemons and applications that run.
@@ -69,11 +71,15 @@ def wait_until_complete(store: Path, trace_id: bytes, within_s: float = 5.0) -> 
     """
     end_s = time.monotonic() + within_s
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, isolation_level=None)) as database:
+        row = seen = None
         while time.monotonic() < end_s:
-            row = database.execute("SELECT status FROM traces WHERE trace_id = ?", [trace_id]).fetchone()
-            if row and row[0] == "complete":
-                return time.time_ns()
-            time.sleep(0.0002)
+            version = database.execute("PRAGMA data_version").fetchone()
+            if version != seen:  # else a query would take cores from the daemons, for nothing
+                seen = version
+                row = database.execute("SELECT status FROM traces WHERE trace_id = ?", [trace_id]).fetchone()
+                if row and row[0] == "complete":
+                    return time.time_ns()
+            time.sleep(LOOK_S)
     raise BenchError(f"trace {trace_id.hex()} is not complete", f"in the store after {within_s:g} s: {row}")
 
 

@@ -20,6 +20,7 @@ FILLING = 300_000  # traces: more than a segment holds
 BAR_MS = 20.0
 OPEN_MOST = 128  # gathers begun and not yet concluded: several times what the rate needs
 STUCK_S = 5.0
+COUNT, QUICK_COUNT = 500, 40
 NAMES = ["gather/4hosts/p50", "gather/4hosts/p99", "gather/rate"]
 
 
@@ -28,7 +29,7 @@ def rows(run: Run) -> Iterator[Row]:
     services = [(host, "app") for host in HOSTS]
     with run.folder() as folder, cluster(folder, services, SEGMENT_MIB) as hosts:
         fill(hosts, FILLING // 50 if run.quick else FILLING)
-        samples = latencies(hosts, folder / "traces.db", 40 if run.quick else 500, run.seed)
+        samples = latencies(hosts, folder / "traces.db", QUICK_COUNT if run.quick else COUNT, run.seed)
         yield Row(
             "gather/4hosts/p50", statistics.median(samples), "ms", samples, facts={"gathers": len(samples)}
         )
@@ -53,18 +54,23 @@ def fill(hosts: Cluster, traces: int) -> None:
 
 def latencies(hosts: Cluster, store: Path, count: int, seed: int) -> list[float]:
     """One gather after another, each of a trace that touched all hosts; milliseconds."""
+    return [(complete_ns - fired_ns) / 1e6 for fired_ns, complete_ns in gathered(hosts, store, count, seed)]
+
+
+def gathered(hosts: Cluster, store: Path, count: int, seed: int) -> list[tuple[int, int]]:
+    """Do that; returns when each was fired and when it was found complete, in ns since 1970."""
     pauses = random.Random(seed)
     first, *others = hosts.applications
-    samples = []
+    times = []
     for _ in range(count):
         contexts = [first.ask("begin", HOSTS[1])]
         for number, application in enumerate(others, start=1):
             peer = HOSTS[number + 1] if number + 1 < len(HOSTS) else None
             contexts = application.ask("parts", contexts, peer)
         trace_id, fired_unix_ns = first.ask("end")
-        samples.append((wait_until_complete(store, trace_id) - fired_unix_ns) / 1e6)
+        times.append((fired_unix_ns, wait_until_complete(store, trace_id)))
         time.sleep(pauses.uniform(0, 0.01))  # not in step with anything that the daemons do at intervals
-    return samples
+    return times
 
 
 def rate(hosts: Cluster, store: Path, count: int, rounds: int) -> Row:

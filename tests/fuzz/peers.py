@@ -131,7 +131,7 @@ def one_case(rng: random.Random, told: Counter[str]) -> None:
         with suppress(WbpfError):
             damage(hello, rng, cluster.ids)
             cluster.coordination.attach(hello, "liar", lambda: None)
-    assert len(cluster.coordination._gathers) < 2000
+    assert len(cluster.coordination.gathers.by_number) < 2000
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from wbpf.wire import gather_pb2 as pb
 #: A trace that seems to be over is looked at again at once: what was written before its end, in a chunk that
 #: had been read by then, is there now. So often at most; one that never rests counts as running.
 CONFIRM_MOST = 8
-#: How often the watched traces' chunks are looked at: while something happens, and when nothing has for long.
+#: How often the watched traces' chunks are looked at: right after something has happened (the end of a trace
+#: often follows its trigger at once), while something happens, and when nothing has for long.
+POLL_FIRST_S = 0.002
 POLL_S = 0.005
 POLL_SLOW_S = 0.1
 #: Looking takes no more than this share of the time.
@@ -59,7 +61,8 @@ class Watching:
         self._restless: list[Watched] = []
         self._active_s = 0.0
         self._poll_s = 0.0  # when the last poll ended
-        self._cost_s = 0.0  # what it took
+        self._cost_s = 0.0  # what one takes that searches for nothing new
+        self._searched_s = 0.0  # when the last search ended
         self._search_cost_s = 0.0
         self._cleared: OrderedDict[bytes, None] = OrderedDict()
         self.session = 0
@@ -177,10 +180,10 @@ class Watching:
         if not self._room():
             return self._poll_s + POLL_SLOW_S / 4
         if self._fresh:
-            return self._poll_s + min(self._search_cost_s / SEARCH_SHARE - self._search_cost_s, POLL_S)
+            return self._searched_s + min(self._search_cost_s / SEARCH_SHARE - self._search_cost_s, POLL_S)
         if len(self._releasing) == len(self._watched):
             return max(next(iter(self._releasing.values())).release_s, self._poll_s + POLL_S)
-        pause_s = min(max((now_s - self._active_s) / 4, POLL_S), POLL_SLOW_S)
+        pause_s = min(max((now_s - self._active_s) / 4, POLL_FIRST_S), POLL_SLOW_S)
         return self._poll_s + max(pause_s, self._cost_s / POLL_SHARE)
 
     def poll(self, now_s: float) -> None:
@@ -208,10 +211,13 @@ class Watching:
                 self._lose_cleared(watched)
         self._fresh.clear()
         self._expire(now_s)
-        self._cost_s = time.thread_time() - began
-        self._poll_s = now_s + self._cost_s
+        cost_s = time.thread_time() - began
+        self._poll_s = now_s + cost_s
         if searching:
-            self._search_cost_s = self._cost_s
+            # What the next look costs is not known from that: it reads only what has changed.
+            self._search_cost_s, self._searched_s = cost_s, self._poll_s
+        else:
+            self._cost_s = cost_s
 
     def _poll_segment(self, attached: Attached, now_s: float) -> None:
         self.searches += bool(self._fresh)

@@ -24,6 +24,9 @@ LOG = logging.getLogger("wbpf.collector")
 COMMIT_BYTES = 8 << 20
 #: So many conclusions may wait for pieces, and of so many agents it is known how far they are.
 HELD_MOST = 16_384
+#: Pieces wait so long for a conclusion, to be committed together with it; not if there are so many of them.
+COMPANY_S = 0.005
+COMPANY_BYTES = 256 << 10
 DELIVERERS_MOST = 16_384
 
 
@@ -61,6 +64,7 @@ class Committing:
         self._holds = 0
         self._reached: OrderedDict[Deliverer, int] = OrderedDict()  # number of the last piece
         self._something = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self.waiting_bytes = 0
@@ -88,6 +92,8 @@ class Committing:
         self.waiting_bytes += item[0].size_bytes
         self._waiting.append(item)
         self._something.set()
+        if self.waiting_bytes >= COMPANY_BYTES:
+            self._hurry.set()
 
     def hold(self, arrived: Arrived, then: Then) -> int:
         """Bring a message that is committed after what it needs, in the same transaction at the earliest.
@@ -101,6 +107,7 @@ class Committing:
         if len(self._held) >= HELD_MOST:
             raise Rejected("no more conclusions can wait", f"{HELD_MOST} wait for pieces")
         self._holds += 1
+        self._hurry.set()
         missing = {who: upto for who, upto in arrived.needs.items() if self._reached.get(who, 0) < upto}
         if not missing:
             self._enqueue((arrived, then))
@@ -128,27 +135,33 @@ class Committing:
         backoff = Backoff(0.1, 2.0)
         while True:
             await self._something.wait()
-            self._something.clear()
-            while batch := self._next_batch():
-                try:
-                    await loop.run_in_executor(self._thread, self._commit, [item[0] for item in batch])
-                except StoreError as error:
-                    if not _comes_from_data(error):
-                        self._waiting.extendleft(reversed(batch))
-                        await self._wait_for_store(error, backoff)
-                        continue
-                    for item in batch:
-                        await self._alone(item)
-                else:
-                    for _, then in batch:
-                        then(None)
-                if self.fault:
-                    LOG.warning("the store takes traces again")
-                    self.fault = ""
-                backoff.reset()
-                self.commits += 1
-                self.waiting_bytes -= sum(item[0].size_bytes for item in batch)
-                self._room.set()
+            timer = loop.call_later(COMPANY_S, self._hurry.set)
+            await self._hurry.wait()
+            timer.cancel()
+            batch = self._next_batch()
+            if not self._held:
+                self._hurry.clear()
+            try:
+                await loop.run_in_executor(self._thread, self._commit, [item[0] for item in batch])
+            except StoreError as error:
+                if not _comes_from_data(error):
+                    self._waiting.extendleft(reversed(batch))
+                    await self._wait_for_store(error, backoff)
+                    continue
+                for item in batch:
+                    await self._alone(item)
+            else:
+                for _, then in batch:
+                    then(None)
+            if self.fault:
+                LOG.warning("the store takes traces again")
+                self.fault = ""
+            backoff.reset()
+            self.commits += 1
+            self.waiting_bytes -= sum(item[0].size_bytes for item in batch)
+            self._room.set()
+            if not self._waiting:
+                self._something.clear()
 
     def _next_batch(self) -> list[Item]:
         """What waits, and what was held until that came."""

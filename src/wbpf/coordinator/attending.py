@@ -138,20 +138,20 @@ class Attending:
                     )
 
     def _handle(self, host: Host, outbox: Outbox, body: str | None, message: pb.FromAgent) -> None:
-        gathers = self._coordination
+        coordination = self._coordination
         if body == "founds":
             for found in message.founds.found:
-                gathers.found(host, found)
+                coordination.found(host, found)
         elif body == "delivered":
-            gathers.delivered(host, message.delivered.gathers)
+            coordination.delivered(host, message.delivered.gathers)
         elif body == "fires":
             for fire in message.fires.fires:
-                gathers.fire(host, fire)
+                coordination.firing.fire(host, fire)
         elif body == "cleared":
-            gathers.clear(split_ids(message.cleared.trace_ids, CLEARS_MOST), host)
+            coordination.clear(split_ids(message.cleared.trace_ids, CLEARS_MOST), host)
         elif body == "reduces":
             for reduce in message.reduces.reduces:
-                gathers.reduce(validate_trace_id(reduce.trace_id), reduce.level)
+                coordination.levels.change(validate_trace_id(reduce.trace_id), reduce.level)
                 outbox.done(reduce.fire_id)
         elif body == "status":
             self._questions.answer(host.host_id, message.status.query, message.status)

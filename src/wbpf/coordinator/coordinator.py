@@ -74,9 +74,9 @@ class Coordinator(Daemon):
 
     async def open(self) -> None:
         self.coordination = Coordination(self.spec, SystemClock(), secrets.randbits(64), self._wake)
-        self.coordination.on_stored = self._stored
+        self.coordination.endings.on_stored = self._stored
         self._held = asyncio.Event()
-        self.coordination.on_held = self._held.set
+        self.coordination.firing.on_held = self._held.set
         verify = self.spec.tls is None or self.spec.tls.verify_hosts
         behaviours = {
             "Attend": Attending(self.coordination, self._questions, verify).attend,
@@ -88,7 +88,7 @@ class Coordinator(Daemon):
         handler = handlers(COORDINATION, behaviours, self.meter)
         self._server, self.address = serve(handler, self.spec.address, self.spec.tls)
         self._channel = connect(self.spec.collector, self.spec.tls)
-        self._storing = Storing(self.coordination, self._channel, self.spec.collector, self.meter)
+        self._storing = Storing(self.coordination.endings, self._channel, self.spec.collector, self.meter)
         await self._server.start()
         self.work(self._storing.run())
         self.work(self._tick())
@@ -181,7 +181,9 @@ class Coordinator(Daemon):
                 raise WbpfError(f"there is no host {request.host!r}", f"attached are: {names}")
         elif not request.trace_id:
             raise Malformed("neither a trace nor a host")
-        return pb.ReduceReply(hosts=sorted(self.coordination.reduce(request.trace_id, request.level, host)))
+        return pb.ReduceReply(
+            hosts=sorted(self.coordination.levels.change(request.trace_id, request.level, host))
+        )
 
     @_refusing
     async def _clear(
@@ -219,19 +221,20 @@ class Coordinator(Daemon):
         return st.ClusterStatus(coordinator=self._own_status(), collector=collector, hosts=states)
 
     def _own_status(self) -> st.CoordinatorStatus:
-        gathers = self.coordination
+        coordination = self.coordination
+        counts = coordination.endings.counts
         return st.CoordinatorStatus(
             address=self.address,
             pid=os.getpid(),
             started_unix_ns=self._started_unix_ns,
-            in_flight=gathers.in_flight,
-            complete=gathers.counts[Status.COMPLETE],
-            partial=gathers.counts[Status.PARTIAL],
-            unknown=gathers.counts[Status.UNKNOWN],
-            refused=gathers.counts["refused"],
+            in_flight=coordination.in_flight,
+            complete=counts[Status.COMPLETE],
+            partial=counts[Status.PARTIAL],
+            unknown=counts[Status.UNKNOWN],
+            refused=coordination.firing.refused,
             admission=[
                 st.AdmissionStatus(trigger=name, admitted=share.admitted, refused=share.refused)
-                for name, share in sorted(gathers.admission.shares.items())
+                for name, share in sorted(coordination.admission.shares.items())
             ],
             bytes=self.meter.counts(),
             collector=self.spec.collector,

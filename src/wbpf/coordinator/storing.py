@@ -10,7 +10,7 @@ from typing import NoReturn
 import grpc
 import grpc.aio
 
-from wbpf.coordinator.coordination import Coordination
+from wbpf.coordinator.endings import Endings
 from wbpf.coordinator.gather import Needs
 from wbpf.records import Conclusion, Status
 from wbpf.wire import COLLECTION, Backoff, Meter, Stream, StreamEnded
@@ -63,12 +63,10 @@ def to_wire(conclusion: Conclusion, needs: Needs = NO_NEEDS, ticket: int = 0) ->
 
 
 class Storing:
-    """The stream of conclusions. Call `wake` when there are new ones in `coordination.to_store`."""
+    """The stream of conclusions. Call `wake` when there are new ones in `endings.to_store`."""
 
-    def __init__(
-        self, coordination: Coordination, channel: grpc.aio.Channel, address: str, meter: Meter
-    ) -> None:
-        self._coordination = coordination
+    def __init__(self, endings: Endings, channel: grpc.aio.Channel, address: str, meter: Meter) -> None:
+        self._endings = endings
         self._channel = channel
         self._address = address
         self._meter = meter
@@ -84,7 +82,7 @@ class Storing:
 
     @property
     def unstored(self) -> int:
-        return len(self._coordination.to_store) + len(self._open)
+        return len(self._endings.to_store) + len(self._open)
 
     async def run(self) -> None:
         """Keep a stream to the collector, for ever."""
@@ -98,7 +96,7 @@ class Storing:
                     self._refuse(why)
             if self.connected or backoff.tries == 0:
                 LOG.warning("collector is away", extra={"fields": {"address": self._address, "why": why}})
-            self.connected, self._coordination.collector_away = False, True
+            self.connected, self._endings.collector_away = False, True
             self._send_again()
             await asyncio.sleep(backoff.next_s())
 
@@ -109,12 +107,12 @@ class Storing:
             self._refusals = 0
             number, version = self._take(next(iter(self._open)))
             LOG.error("the collector refuses a conclusion", extra={"fields": {"gather": number, "why": why}})
-            self._coordination.stored(number, version)
+            self._endings.stored(number, version)
 
     def _send_again(self) -> None:
         """What was not stored is to be sent once more, unless a later version is already."""
         for number, version in self._open.values():
-            self._coordination.store_again(number, version)
+            self._endings.store_again(number, version)
         self._open.clear()
         self._tickets.clear()
 
@@ -124,7 +122,7 @@ class Storing:
             await stream.connect()
             if not self.connected:
                 LOG.info("collector is there", extra={"fields": {"address": self._address}})
-            self.connected, self._coordination.collector_away = True, False
+            self.connected, self._endings.collector_away = True, False
             backoff.reset()
             self._something.set()
             await stream.run(self._read(stream), self._write(stream))
@@ -138,11 +136,11 @@ class Storing:
             for ticket in answer.tickets:
                 if ticket in self._open:
                     self._refusals = 0
-                    self._coordination.stored(*self._take(ticket))
+                    self._endings.stored(*self._take(ticket))
             self._something.set()
 
     async def _write(self, stream: Stream) -> None:
-        waiting = self._coordination.to_store
+        waiting = self._endings.to_store
         while True:
             await self._something.wait()
             self._something.clear()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.unit.coordinator.simulated import AttachedDouble, Cluster, HostDouble
 from wbpf.agent.watched import Watched
-from wbpf.agent.watching import POLL_S, Watching
+from wbpf.agent.watching import POLL_FIRST_S, Watching
 from wbpf.recorder import Piece
 from wbpf.records.layout import Direction, Kind
 from wbpf.wire import gather_pb2 as pb
@@ -200,13 +201,38 @@ def test_looking_gets_rarer_while_nothing_happens(one: Agentless) -> None:
     one.write(Kind.BEGIN)
     one.collect()
     one.look()
-    one.watching._cost_s = 0.0
     pauses = []
     for now_s in (0.0, 0.1, 10.0):
         due = one.watching.next_poll_s(now_s)
         assert due is not None
         pauses.append(due - one.watching._poll_s)
-    assert pauses == [pytest.approx(POLL_S), pytest.approx(0.025), pytest.approx(0.1)]
+    assert pauses == [pytest.approx(POLL_FIRST_S), pytest.approx(0.025), pytest.approx(0.1)]
+
+
+def test_a_search_that_took_long_does_not_delay_the_looks_after_it(
+    one: Agentless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a trace, written right after its trigger, is to be found within milliseconds."""
+    one.write(Kind.BEGIN)
+    one.collect()
+    poll = one.attached.poll
+
+    def slow() -> Any:
+        until_s = time.thread_time() + 0.02
+        while time.thread_time() < until_s:
+            pass
+        return poll()
+
+    monkeypatch.setattr(one.attached, "poll", slow)
+    one.look()
+    monkeypatch.undo()
+    watching = one.watching
+    due = watching.next_poll_s(0.0)
+    assert due is not None and due - watching._poll_s == pytest.approx(POLL_FIRST_S)
+    one.look(0.1)
+    one.collect(2, OTHER, 10.0)
+    due = watching.next_poll_s(10.0)
+    assert due is not None and due < 10.0, "a search waits after searches alone"
 
 
 def test_without_room_nothing_is_read(one: Agentless) -> None:

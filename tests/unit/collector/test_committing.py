@@ -150,6 +150,23 @@ def test_what_can_never_be_stored_is_singled_out(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+def test_pieces_go_with_the_conclusion_that_follows_them(tmp_path: Path) -> None:
+    async def work(committing: Committing, store: FaultyStore) -> None:
+        done: list[WbpfError | None] = []
+        pieces = arrived()
+        pieces.deliverer, pieces.upto = A, 1
+        await committing.put(pieces, done.append)
+        await asyncio.sleep(0)
+        committing.hold(Arrived(0, conclusions=[conclusion()], needs={A: 1}), done.append)
+        await until(lambda: len(done) == 2)
+        assert (done, committing.commits) == ([None, None], 1)
+        await committing.put(arrived(1), done.append)
+        await until(lambda: len(done) == 3)
+        assert committing.commits == 2, "without one they do not wait for ever"
+
+    run(tmp_path, work)
+
+
 def conclusion() -> Conclusion:
     part = HostPart("a", 1, 2, Status.COMPLETE, records=1)
     return Conclusion(TRACE, "slow", 1.0, "a", 5, b"", [], [part], 6)

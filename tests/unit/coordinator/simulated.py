@@ -18,7 +18,7 @@ from wbpf.agent.conversation import Conversation
 from wbpf.collector.intake import Intake, take_conclusion, take_needs
 from wbpf.collector.verdicts import Verdicts
 from wbpf.coordinator import AdmissionSpec, Coordination, CoordinatorSpec
-from wbpf.coordinator.coordination import ToStore
+from wbpf.coordinator.endings import ToStore
 from wbpf.coordinator.hosts import Host
 from wbpf.coordinator.outbox import Outbox
 from wbpf.coordinator.storing import to_wire
@@ -366,7 +366,7 @@ class Cluster:
         gathers.heard(host.host)
         if body == "fires":
             for fire in message.fires.fires:
-                gathers.fire(host.host, fire)
+                gathers.firing.fire(host.host, fire)
         elif body == "founds":
             for found in message.founds.found:
                 gathers.found(host.host, found)
@@ -374,7 +374,7 @@ class Cluster:
             gathers.delivered(host.host, message.delivered.gathers)
         elif body == "reduces":
             for reduce in message.reduces.reduces:
-                gathers.reduce(reduce.trace_id, reduce.level)
+                gathers.levels.change(reduce.trace_id, reduce.level)
                 assert host.outbox is not None
                 host.outbox.done(reduce.fire_id)
         elif body == "cleared":
@@ -441,7 +441,7 @@ class Cluster:
         return True
 
     def coordinator_concludes(self) -> bool:
-        waiting = self.coordination.to_store
+        waiting = self.coordination.endings.to_store
         if not waiting:
             return False
         number = next(iter(waiting))
@@ -464,7 +464,7 @@ class Cluster:
             self.stored[chosen.trace_id] = chosen
             self.verdicts.note(chosen)
             self.check(chosen)
-        self.coordination.stored(number, version)
+        self.coordination.endings.stored(number, version)
         return True
 
     def check(self, conclusion: Conclusion) -> None:

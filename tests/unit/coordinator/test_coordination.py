@@ -269,12 +269,12 @@ def test_the_same_trigger_told_again_is_settled_again_without_work(cluster: Clus
         fires += message.fires.fires
         a.up.append(message)
     cluster.settle(1)
-    before = cluster.coordination.counts.copy()
+    before = cluster.coordination.endings.counts.copy()
     for _ in range(50):
-        cluster.coordination.fire(host, fires[0])
+        cluster.coordination.firing.fire(host, fires[0])
     (answer,) = a.outbox.drain()
     assert list(answer.releases.fires) == [fires[0].fire_id]
-    assert cluster.coordination.counts == before
+    assert cluster.coordination.endings.counts == before
     assert cluster.coordination.in_flight == 0
 
 
@@ -286,12 +286,12 @@ def test_a_second_trigger_of_a_trace_joins_the_gather(cluster: Cluster) -> None:
     cluster.fire(a, TRACE, start)
     cluster.fire(b, TRACE, start)
     cluster.settle(1)
-    assert cluster.coordination.counts["complete"] == 1
+    assert cluster.coordination.endings.counts["complete"] == 1
     cluster.settle(1)
     cluster.write(a, TRACE, Kind.EVENT)
     cluster.fire(a, TRACE, start)
     cluster.settle(1)
-    assert cluster.coordination.counts["complete"] == 1
+    assert cluster.coordination.endings.counts["complete"] == 1
     assert cluster.pieces[TRACE] == cluster.truth(TRACE)
     assert not a.segment.slots and not b.segment.slots
 
@@ -339,19 +339,19 @@ def test_a_dump_asks_every_host(cluster: Cluster) -> None:
 def test_reduce_reaches_every_host_also_a_later_one(cluster: Cluster) -> None:
     a, b, c = cluster.hosts.values()
     c.disconnect()
-    assert cluster.coordination.reduce(TRACE, 13) == ["a", "b"]
-    cluster.coordination.reduce(b"", 17, cluster.coordination.hosts.get(b.host_id))
+    assert cluster.coordination.levels.change(TRACE, 13) == ["a", "b"]
+    cluster.coordination.levels.change(b"", 17, cluster.coordination.hosts.get(b.host_id))
     cluster.settle(0.1)
     assert a.segment.levels == b.segment.levels == {TRACE: 13}
     assert (a.segment.level, b.segment.level) == (0, 17)
     c.connect()
     cluster.settle(0.1)
     assert c.segment.levels == {TRACE: 13}
-    cluster.coordination.reduce(TRACE, 0)
+    cluster.coordination.levels.change(TRACE, 0)
     cluster.settle(0.1)
     assert c.segment.levels == {TRACE: 0}
     with pytest.raises(Malformed):
-        cluster.coordination.reduce(TRACE, 256)
+        cluster.coordination.levels.change(TRACE, 256)
 
 
 def test_clears_go_to_the_other_hosts(cluster: Cluster) -> None:
@@ -370,7 +370,7 @@ def test_beyond_the_limit_whole_groups_are_refused() -> None:
         cluster.fire(a, trace_id, visit(a, trace_id, 1, end=False))
     cluster.settle(0.2)
     assert cluster.coordination.in_flight == 3
-    assert cluster.coordination.counts["refused"] == 3
+    assert cluster.coordination.firing.refused == 3
     for trace_id in ids:
         cluster.write(a, trace_id, Kind.END)
     cluster.settle(1)
@@ -425,7 +425,7 @@ def test_an_answer_to_no_question_is_malformed(cluster: Cluster) -> None:
     with pytest.raises(Malformed):
         cluster.coordination.delivered(b.host, [1])
     with pytest.raises(Malformed):
-        cluster.coordination.fire(a.host, pb.Fire(fire_id=1, trace_id=bytes(16)))
+        cluster.coordination.firing.fire(a.host, pb.Fire(fire_id=1, trace_id=bytes(16)))
 
 
 def test_breadcrumbs_beyond_measure_are_not_remembered(cluster: Cluster) -> None:
@@ -448,8 +448,8 @@ def test_closed_gathers_are_forgotten(cluster: Cluster) -> None:
         cluster.settle(0.05)
     cluster.settle(70, 1.0)
     assert len(cluster.stored) == 20
-    gathers = cluster.coordination
-    assert not gathers._gathers and not gathers._by_trace and not gathers._fires and not gathers._closed
+    gathers = cluster.coordination.gathers
+    assert not gathers.by_number and not gathers.by_trace and not gathers.fires and not gathers.closed
 
 
 def test_a_host_that_is_asked_at_the_last_moment_is_waited_for(cluster: Cluster) -> None:
@@ -567,7 +567,9 @@ def test_a_time_of_firing_that_is_a_lie_can_still_be_told(cluster: Cluster, fire
     liar = cluster.hosts["c"]
     assert liar.host is not None
     visit(liar, TRACE, 1)
-    cluster.coordination.fire(liar.host, pb.Fire(fire_id=9, trace_id=TRACE, fired_unix_ns=fired_unix_ns))
+    cluster.coordination.firing.fire(
+        liar.host, pb.Fire(fire_id=9, trace_id=TRACE, fired_unix_ns=fired_unix_ns)
+    )
     cluster.settle(15)
     assert 0 <= cluster.stored[TRACE].fired_unix_ns < 1 << 63
 

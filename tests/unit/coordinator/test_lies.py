@@ -114,7 +114,7 @@ def test_records_without_bytes_are_malformed(cluster: Cluster) -> None:
     a = cluster.hosts["a"]
     cluster.fire(a, TRACE, visit(a, TRACE, 1, end=False))
     cluster.settle(0.2)
-    (number,) = (gather.number for gather in cluster.coordination._open.values())
+    (number,) = (gather.number for gather in cluster.coordination.gathers.open.values())
     assert a.host is not None
     with pytest.raises(Malformed):
         cluster.coordination.found(a.host, pb.Found(gather=number, records=3, delivered=True))

@@ -115,7 +115,7 @@ def finish(cluster: Cluster, requests: list[Request]) -> None:
 
 def nothing_is_left(cluster: Cluster) -> None:
     assert cluster.coordination.in_flight == 0
-    assert not cluster.coordination.to_store
+    assert not cluster.coordination.endings.to_store
     for host in cluster.hosts.values():
         assert not host.segment.slots, "a trigger was not settled"
         assert host.agent is not None
