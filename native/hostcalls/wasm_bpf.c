@@ -100,6 +100,16 @@ static void tell(wbpf_guest *guest, const char *program, uint32_t bytes)
     guest->has_told = true;
 }
 
+/* The same of an object that was not loaded: some modules go on with its handle, 0. */
+static bool has_object(wbpf_guest *guest, int64_t handle)
+{
+    if (object_of(guest, handle))
+        return true;
+    if (!handle && guest->failed && strcmp(guest->failed, "wasm_load_bpf_object") == 0 && !guest->has_told)
+        tell(guest, "", 0);
+    return false;
+}
+
 static wasm_trap_t *attach_bpf_program(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values,
                                        size_t size)
 {
@@ -107,7 +117,7 @@ static wasm_trap_t *attach_bpf_program(void *env, wasmtime_caller_t *caller, was
     (void)caller;
     (void)size;
     wbpf_guest_argument arguments[3] = {{.kind = 'o', .number = values[0].i64}};
-    if (!object_of(guest, values[0].i64))
+    if (!has_object(guest, values[0].i64))
         return answer(guest, values, -EBADF, false);
     if (!read_text(guest, (uint32_t)values[1].i32, &arguments[1]) ||
         !read_text(guest, (uint32_t)values[2].i32, &arguments[2]))
@@ -127,7 +137,7 @@ static wasm_trap_t *map_fd_by_name(void *env, wasmtime_caller_t *caller, wasmtim
     (void)caller;
     (void)size;
     wbpf_guest_argument arguments[2] = {{.kind = 'o', .number = values[0].i64}};
-    if (!object_of(guest, values[0].i64))
+    if (!has_object(guest, values[0].i64))
         return answer(guest, values, -EBADF, false);
     if (!read_text(guest, (uint32_t)values[1].i32, &arguments[1]))
         return answer(guest, values, -EFAULT, false);
@@ -230,7 +240,7 @@ static wasm_trap_t *poll(wbpf_guest *guest, wasmtime_val_raw_t *values, struct d
                           "it polled a buffer again from within the function that gets its samples");
         return guest_trap(guest);
     }
-    if (!object_of(guest, values[0].i64) || !entry || entry->owner != values[0].i64)
+    if (!has_object(guest, values[0].i64) || !entry || entry->owner != values[0].i64)
         return answer(guest, values, -EBADF, false);
     if (!guest_range(guest, to->data, to->max_bytes))
         return answer(guest, values, -EFAULT, false);

@@ -215,6 +215,15 @@ def test_what_is_not_attached_is_told_at_once(elf: bytes, capfd: pytest.CaptureF
     assert capfd.readouterr().err.startswith("warning: object 'object' has no program 'events'")
 
 
+def test_what_is_not_loaded_is_told_to_who_goes_on(elf: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    careless = load(elf[: len(elf) // 2]).replace("i64.eqz", "i64.ne (i64.const 0)")
+    careless = careless.replace("(i32.const -2)", "(i32.const 0)")
+    assert Ran(module_of(careless, extra=SAMPLE + COUNT, compat=elf)).end().exit_status == 0
+    said = capfd.readouterr().err
+    assert said.startswith("warning: ")
+    assert "cut short" in said or "damaged" in said
+
+
 def test_tinygo_has_one_function_for_all_samples(elf: bytes, call: Call) -> None:
     wrapper = """(import "callback-wrapper" "wasm_bpf_buffer_poll"
       (func $wrapped (param i64 i32 i32 i32 i32 i32) (result i32)))"""
