@@ -70,7 +70,10 @@ def run(arguments: Sequence[str]) -> int:
     from wbpf.wasm.module import Module
 
     module = Module.open(arguments[at])
-    given = parse([*arguments[:at], *arguments[at + 1 :]], flags_of(module))
+    lists = "wbpf run MODULE --help"
+    if module.manifest is None:  # as other runtimes take it: -d 100 is the module's
+        lists = f"put the module's own arguments behind --; for others, {lists}"
+    given = parse([*arguments[:at], *arguments[at + 1 :]], flags_of(module), lists)
     if "help" in given.values:
         print(_help(module))
         return 0
