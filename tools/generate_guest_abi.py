@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "native/guest_abi.toml"
 BANNER = "made by tools/generate_guest_abi.py from native/guest_abi.toml: do not edit"
-HANDLES = {"object": "o", "program": "p", "link": "l", "map": "m", "ring": "r"}
+HANDLES = {"object": "o", "program": "p", "link": "l", "map": "m", "ring": "r", "socket": "k"}
 NUMBERS = {"i32": "i", "u32": "u", "i64": "I", "u64": "U"}
 MEMORY = {"text": "t", "bytes": "b", "buffer": "w", "inout": "x"}
 RESULTS = {"ok": "i32", "count": "i32", "bytes": "i32", "number": "i64"} | dict.fromkeys(HANDLES, "i32")
@@ -203,7 +203,8 @@ def host_table(spec: dict[str, Any]) -> str:
         *c_structs(spec, "abi"),
         "",
         "/* each(name, parameters, bytes of the struct among them, result is 64 bits wide)",
-        " * Parameters: o p l m r handles, i u I U numbers, t text, b bytes, w buffer, x inout, s struct. */",
+        " * Parameters: o p l m r k handles, i u I U numbers, t text, b bytes, w buffer, x inout, s struct.",
+        " */",
     ]
     for title, native in (("NATIVE", True), ("SCRIPTED", False)):
         out.append(f"#define WBPF_{title}_FUNCTIONS(each) \\")

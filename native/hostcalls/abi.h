@@ -15,6 +15,8 @@
 #define ABI_BATCH_LOOKUP_AND_DELETE 1 /* map_batch: read entries and remove them */
 #define ABI_BATCH_UPDATE 2 /* map_batch: write entries */
 #define ABI_BATCH_DELETE 3 /* map_batch: remove entries */
+#define ABI_MAX_SOCKETS 16 /* that a module may have open at once */
+#define ABI_SOCKET_BYTES 0x10000u /* that one call sends or receives at most */
 #define ABI_LOG_ERROR 0 /* log: shown always */
 #define ABI_LOG_WARNING 1 /* log: shown always */
 #define ABI_LOG_INFO 2 /* log: shown with -v */
@@ -55,7 +57,8 @@ struct abi_run {
 };
 
 /* each(name, parameters, bytes of the struct among them, result is 64 bits wide)
- * Parameters: o p l m r handles, i u I U numbers, t text, b bytes, w buffer, x inout, s struct. */
+ * Parameters: o p l m r k handles, i u I U numbers, t text, b bytes, w buffer, x inout, s struct.
+ */
 #define WBPF_NATIVE_FUNCTIONS(each) \
     each(map_info, "ms", 24, 0) \
     each(map_lookup, "mbwU", 0, 0) \
@@ -69,6 +72,11 @@ struct abi_run {
     each(ring_read, "rw", 0, 0) \
     each(ring_window, "rs", 16, 0) \
     each(ring_lost, "r", 0, 1) \
+    each(socket_connect, "ti", 0, 0) \
+    each(socket_send, "kbi", 0, 0) \
+    each(socket_receive, "kwi", 0, 0) \
+    each(socket_watch, "ku", 0, 0) \
+    each(socket_close, "k", 0, 0) \
     each(last_error, "w", 0, 0) \
     each(now_ns, "", 0, 1)
 

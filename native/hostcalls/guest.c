@@ -276,6 +276,8 @@ int wbpf_guest_create(wbpf_wasm_module *module, const wbpf_guest_spec *spec, wbp
     guest->linker = wasmtime.wasmtime_linker_new(module->engine);
     set_limits(guest, spec);
     int error = set_wasi(guest, spec, why);
+    if (!error)
+        error = guest_grant_addresses(guest, spec->addresses, spec->address_count);
     if (error) {
         wbpf_guest_destroy(guest);
         return error;
@@ -289,6 +291,9 @@ void wbpf_guest_destroy(wbpf_guest *guest)
     guest_handles_deinit(guest);
     windows_forget(guest);
     free(guest->bindings);
+    free(guest->addresses);
+    if (guest->lookup)
+        lookup_drop(guest->lookup);
     if (guest->waiting)
         wbpf_wait_set_destroy(guest->waiting);
     wasmtime.wasmtime_linker_delete(guest->linker);

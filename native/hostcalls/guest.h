@@ -57,11 +57,17 @@ struct handle {
     wbpf_wait_set *alone; /* for a poll of this ring only */
     bool is_alone, was_in_place;
     uint32_t window; /* address of a ring read in place; 0: it is read in batches */
+    int fd;          /* k */
+    bool is_datagram, is_watched;
 };
 
 struct handle *guest_find(wbpf_guest *guest, int32_t handle, char kind);
 int32_t guest_number(const wbpf_guest *guest, const struct handle *entry);
 /* ---- rings.c ---- */
+
+/* Until the set has something (how much, into `ready`), the time is over (0), or the guest is to end
+ * (-EINTR). */
+int guest_wait_on(wbpf_guest *guest, wbpf_wait_set *set, int timeout_ms, uint32_t *ready, uint32_t room);
 
 /* Until the time is over or the guest is stopped. */
 int guest_sleep(wbpf_guest *guest, int timeout_ms);
@@ -72,6 +78,37 @@ bool guest_closes_polled(wbpf_guest *guest, int32_t handle);
 int64_t guest_poll(wbpf_guest *guest, int32_t map, int timeout_ms, wbpf_ring_visit visit, void *context);
 
 void guest_handles_deinit(wbpf_guest *guest);
+
+/* ---- addresses.c: where a guest connects to, and the patterns of that ---- */
+
+#define ADDRESS_BYTES 300
+
+struct address {
+    char kind;       /* t tcp, u udp, x unix */
+    bool is_number;  /* the host is, in its usual form; not a name */
+    uint16_t port;   /* 0: any, in a pattern */
+    char where[256]; /* host, in lower case, or path; in a pattern `*`, `*.DOMAIN`, `/FOLDER/` `*` */
+};
+
+int address_parse(const char *text, size_t bytes, bool is_pattern, struct address *out);
+void address_write(const struct address *address, char text[ADDRESS_BYTES]);
+bool address_matches(const struct address *address, const struct address *pattern);
+
+/* ---- sockets.c, lookup.c ---- */
+
+/* Patterns that can be read, or -ENOMEM. */
+int guest_grant_addresses(wbpf_guest *guest, const char *const *patterns, uint32_t count);
+void guest_close_socket(wbpf_guest *guest, struct handle *entry);
+/* Until a descriptor has one of the events of epoll: 0; -EAGAIN: it is `end_ns`; or -EINTR. */
+int guest_wait_for_fd(wbpf_guest *guest, int fd, uint32_t events, uint64_t end_ns);
+
+struct addrinfo;
+struct lookup;
+/* The addresses of a host, for lookup_drop() in the end. getaddrinfo() can't be ended: it runs in a thread of
+ * its own, which is left behind when the time is over. A guest has one lookup at most. */
+int lookup_run(wbpf_guest *guest, const struct address *address, uint64_t end_ns, struct lookup **out);
+const struct addrinfo *lookup_found(const struct lookup *lookup);
+void lookup_drop(struct lookup *lookup);
 
 /* ---- guest.c ---- */
 
@@ -95,7 +132,10 @@ struct wbpf_guest {
     uint32_t handle_room, handle_count, first_free;
 
     wbpf_wait_set *waiting, *waits_on; /* of all rings; the one under way, by the mutex */
-    int32_t polled;                    /* the ring whose records a callback gets now, or 0 */
+    struct address *addresses;         /* patterns of those that it may connect to */
+    uint32_t address_count, socket_count;
+    struct lookup *lookup; /* of a name, that was left behind */
+    int32_t polled;        /* the ring whose records a callback gets now, or 0 */
     bool tells_waiting;
 
     /* Why it has to end, written once, on its own thread or before the flag below. */

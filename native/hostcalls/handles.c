@@ -86,6 +86,8 @@ int wbpf_guest_set_user_map(wbpf_guest *guest, int32_t handle, wbpf_user_map *ma
 
 static void clear(wbpf_guest *guest, struct handle *entry)
 {
+    if (entry->kind == 'k')
+        guest_close_socket(guest, entry);
     if (entry->ring)
         guest_close_ring(guest, entry);
     if (entry->map) {

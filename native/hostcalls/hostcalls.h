@@ -75,6 +75,8 @@ typedef struct wbpf_guest_spec {
     uint32_t variable_count;
     const wbpf_guest_folder *folders;
     uint32_t folder_count;
+    const char *const *addresses; /* patterns of those that it may connect to */
+    uint32_t address_count;
     bool with_stdin;
     int stdout_fd, stderr_fd; /* not owned */
     uint64_t memory_bytes;
@@ -121,6 +123,11 @@ bool wbpf_guest_has_told(const wbpf_guest *guest);
 uint64_t wbpf_guest_memory_bytes(const wbpf_guest *guest);
 /* Not while it runs. */
 void wbpf_guest_destroy(wbpf_guest *guest);
+
+/* Whether it is a pattern of addresses: `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:/PATH`, where HOST may be `*`
+ * or
+ * `*.DOMAIN`, PORT may be `*`, and PATH may end with a name that is `*`. */
+bool wbpf_is_address_pattern(const char *text);
 
 /* The functions of the ABI, in the order of abi.h; how many there are. */
 uint32_t wbpf_guest_function(uint32_t index, const char **name);

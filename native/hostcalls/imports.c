@@ -31,6 +31,8 @@ static const char *kind_name(char kind)
         return "link";
     case 'm':
         return "map";
+    case 'k':
+        return "socket";
     default:
         return "ring";
     }
@@ -72,6 +74,7 @@ INLINED int read_argument(wbpf_guest *guest, char kind, uint32_t struct_bytes,
     case 'l':
     case 'm':
     case 'r':
+    case 'k':
         out->number = at->i32;
         return read_handle(guest, kind, at->i32);
     case 'i':

@@ -134,7 +134,7 @@ int64_t native_ring_close(wbpf_guest *guest, const wbpf_guest_argument *argument
 /* ---- waiting and reading ---- */
 
 /* In a way that wbpf_guest_stop() ends, and wbpf_guest_interrupt() if it is for records. */
-static int wait_on(wbpf_guest *guest, wbpf_wait_set *set, int timeout_ms, uint32_t *ready, uint32_t room)
+int guest_wait_on(wbpf_guest *guest, wbpf_wait_set *set, int timeout_ms, uint32_t *ready, uint32_t room)
 {
     const bool for_records = ready != NULL;
     uint32_t none;
@@ -165,7 +165,7 @@ int guest_sleep(wbpf_guest *guest, int timeout_ms)
     int error = wbpf_wait_set_create(&set);
     if (error)
         return error;
-    error = wait_on(guest, set, timeout_ms, NULL, 1);
+    error = guest_wait_on(guest, set, timeout_ms, NULL, 1);
     wbpf_wait_set_destroy(set);
     return error;
 }
@@ -178,7 +178,7 @@ int64_t native_wait(wbpf_guest *guest, const wbpf_guest_argument *arguments)
     int error = guest->waiting ? 0 : wbpf_wait_set_create(&guest->waiting);
     if (error)
         return error;
-    int found = wait_on(guest, guest->waiting, (int)arguments[0].number, ready, room < 64 ? room : 64);
+    int found = guest_wait_on(guest, guest->waiting, (int)arguments[0].number, ready, room < 64 ? room : 64);
     if (found > 0)
         memcpy(arguments[1].data, ready, (size_t)found * sizeof *ready);
     return found;
@@ -247,7 +247,7 @@ int64_t guest_poll(wbpf_guest *guest, int32_t of_map, int timeout_ms, wbpf_ring_
         return error;
     ring->is_alone = true;
     uint32_t ready;
-    error = wait_on(guest, ring->alone, timeout_ms, &ready, 1);
+    error = guest_wait_on(guest, ring->alone, timeout_ms, &ready, 1);
     if (error == -EINTR) {
         wbpf_guest_stop(guest); /* modules for wasm_bpf don't expect it */
         return 0;

@@ -1,9 +1,10 @@
-/* Waiting for several rings. Perf buffers tell only once that they have records: who waits asks them all
- * first. Rings in user space have a word that changes instead of a descriptor. */
+/* Waiting for several rings, and descriptors beside them. Perf buffers tell only once that they have records:
+ * who waits asks them all first. Rings in user space have a word that changes instead of a descriptor. */
 #include "maps/maps.h"
 #include "ring.h"
 #include <errno.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,7 +18,7 @@
 /* What killed writers left is looked for so often. */
 #define REAP_MS 1000
 /* Where a kernel (before 5.16) or sandbox has no waiting for several words: the first is waited for, the
- * others are looked at so often. */
+ * others are looked at so often; so are descriptors beside words. */
 #define SLICE_MS   10
 #define WORDS_MOST 128 /* FUTEX_WAITV_MAX */
 #ifndef SYS_futex_waitv
@@ -30,15 +31,17 @@ struct waited_word { /* struct futex_waitv */
 };
 
 struct member {
-    const wbpf_ring_reader *ring;
+    const wbpf_ring_reader *ring; /* NULL: a descriptor */
     uint32_t tag;
     wbpf_user_map *shared; /* NULL: the kernel's */
+    int fd;
+    uint32_t events;
 };
 
 struct wbpf_wait_set {
     int epoll_fd, wake_fd;
     struct member *members;
-    uint32_t count, room, turn;
+    uint32_t count, room, turn, shared; /* how many are in user space */
     uint32_t wakes;
     bool has_no_waitv;
 };
@@ -71,9 +74,17 @@ void wbpf_wait_set_destroy(wbpf_wait_set *set)
     free(set);
 }
 
+static bool is_mixed(const wbpf_wait_set *set, bool is_shared)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->members[i].ring && !set->members[i].shared == is_shared)
+            return true;
+    return false;
+}
+
 static int add(wbpf_wait_set *set, struct member member)
 {
-    if (set->count && !set->members[0].shared != !member.shared)
+    if (member.ring && is_mixed(set, member.shared))
         return -EINVAL;
     if (set->count == set->room) {
         uint32_t room = set->room ? 2 * set->room : 8;
@@ -83,34 +94,58 @@ static int add(wbpf_wait_set *set, struct member member)
         set->members = grown;
         set->room = room;
     }
-    struct epoll_event event = {.events = EPOLLIN};
-    if (!member.shared && epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, member.ring->poll_fd, &event) != 0)
+    struct epoll_event event = {.events = member.events};
+    if (!member.shared && epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, member.fd, &event) != 0)
         return -errno;
+    set->shared += member.shared != NULL;
     set->members[set->count++] = member;
     return 0;
 }
 
 int wbpf_wait_set_add(wbpf_wait_set *set, const wbpf_ring_reader *ring, uint32_t tag)
 {
-    return add(set, (struct member){ring, tag, NULL});
+    return add(set, (struct member){ring, tag, NULL, ring->poll_fd, EPOLLIN});
 }
 
 int wbpf_wait_set_add_shared(wbpf_wait_set *set, const wbpf_ring_reader *ring, wbpf_user_map *map,
                              uint32_t tag)
 {
-    return add(set, (struct member){ring, tag, map});
+    return add(set, (struct member){ring, tag, map, -1, 0});
+}
+
+int wbpf_wait_set_add_fd(wbpf_wait_set *set, int fd, uint32_t events, uint32_t tag)
+{
+    return add(set, (struct member){NULL, tag, NULL, fd, events});
+}
+
+static void remove_member(wbpf_wait_set *set, uint32_t at)
+{
+    if (!set->members[at].shared)
+        epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, set->members[at].fd, NULL);
+    set->shared -= set->members[at].shared != NULL;
+    set->members[at] = set->members[--set->count];
 }
 
 void wbpf_wait_set_remove(wbpf_wait_set *set, const wbpf_ring_reader *ring)
 {
-    for (uint32_t i = 0; i < set->count; i++) {
-        if (set->members[i].ring != ring)
-            continue;
-        if (!set->members[i].shared)
-            epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, ring->poll_fd, NULL);
-        set->members[i] = set->members[--set->count];
-        return;
-    }
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->members[i].ring == ring)
+            return remove_member(set, i);
+}
+
+void wbpf_wait_set_remove_fd(wbpf_wait_set *set, int fd)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        if (!set->members[i].ring && set->members[i].fd == fd)
+            return remove_member(set, i);
+}
+
+static bool is_pending(const struct member *member)
+{
+    if (member->ring)
+        return wbpf_ring_pending(member->ring);
+    struct pollfd one = {.fd = member->fd, .events = (short)member->events};
+    return poll(&one, 1, 0) > 0;
 }
 
 static uint32_t find_ready(wbpf_wait_set *set, uint32_t *tags, uint32_t max)
@@ -118,7 +153,7 @@ static uint32_t find_ready(wbpf_wait_set *set, uint32_t *tags, uint32_t max)
     uint32_t found = 0, first = set->count ? set->turn % set->count : 0;
     for (uint32_t i = 0; i < set->count && found < max; i++) {
         uint32_t at = (first + i) % set->count;
-        if (!wbpf_ring_pending(set->members[at].ring))
+        if (!is_pending(&set->members[at]))
             continue;
         tags[found++] = set->members[at].tag;
         set->turn = at + 1;
@@ -129,7 +164,7 @@ static uint32_t find_ready(wbpf_wait_set *set, uint32_t *tags, uint32_t max)
 static bool has_ready(const wbpf_wait_set *set)
 {
     for (uint32_t i = 0; i < set->count; i++)
-        if (wbpf_ring_pending(set->members[i].ring))
+        if (is_pending(&set->members[i]))
             return true;
     return false;
 }
@@ -173,17 +208,23 @@ static void sleep_on_words(wbpf_wait_set *set, uint32_t wakes, int64_t ms)
     enum { SHARED_32_BITS = 2 }; /* FUTEX_32 */
     struct waited_word few[8], *words = few;
     uint32_t seen;
-    if (set->count + 1 > 8 && !(words = calloc(set->count + 1, sizeof *words)))
+    if (set->shared + 1 > 8 && !(words = calloc(set->shared + 1, sizeof *words)))
         return;
+    if (set->shared < set->count && ms > SLICE_MS)
+        ms = SLICE_MS;
     words[0] = (struct waited_word){wakes, (uintptr_t)&set->wakes, SHARED_32_BITS, 0};
+    uint32_t count = 1;
     for (uint32_t i = 0; i < set->count; i++) {
+        if (!set->members[i].shared)
+            continue;
         const uint32_t *word = wbpf_shared_ring_arm(set->members[i].shared, &seen);
-        words[i + 1] = (struct waited_word){seen, (uintptr_t)word, SHARED_32_BITS, 0};
+        words[count++] = (struct waited_word){seen, (uintptr_t)word, SHARED_32_BITS, 0};
     }
     if (!has_ready(set))
-        wait_for_words(set, words, set->count + 1, ms);
+        wait_for_words(set, words, count, ms);
     for (uint32_t i = 0; i < set->count; i++)
-        wbpf_shared_ring_disarm(set->members[i].shared);
+        if (set->members[i].shared)
+            wbpf_shared_ring_disarm(set->members[i].shared);
     if (words != few)
         free(words);
 }
@@ -191,7 +232,8 @@ static void sleep_on_words(wbpf_wait_set *set, uint32_t wakes, int64_t ms)
 static void reap(wbpf_wait_set *set)
 {
     for (uint32_t i = 0; i < set->count; i++)
-        wbpf_shared_ring_reap(set->members[i].shared);
+        if (set->members[i].shared)
+            wbpf_shared_ring_reap(set->members[i].shared);
 }
 
 int wbpf_wait_set_wait(wbpf_wait_set *set, int timeout_ms, uint32_t *tags, uint32_t max)
@@ -208,7 +250,7 @@ int wbpf_wait_set_wait(wbpf_wait_set *set, int timeout_ms, uint32_t *tags, uint3
         int64_t left = timeout_ms < 0 ? -1 : end - now_ms();
         if (timeout_ms >= 0 && left <= 0)
             return 0;
-        if (set->count && set->members[0].shared) {
+        if (set->shared) {
             sleep_on_words(set, wakes, left < 0 || left > REAP_MS ? REAP_MS : left);
             if (now_ms() >= reap_at) {
                 reap(set);

@@ -331,5 +331,7 @@ int arguments_read(struct arguments *arguments, struct plan *plan)
     for (uint32_t i = 0; i < plan->param_count; i++)
         if (!plan->params[i].is_given)
             return -1;
+    if (network_fill(plan) != 0)
+        return -1;
     return plan->wishes & ~(arguments->has_grants ? arguments->granted : 0) ? -1 : 0;
 }

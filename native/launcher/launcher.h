@@ -52,7 +52,8 @@ struct plan {
     uint32_t wishes, memory_mib;
     uint64_t deadline_ms;
     uint32_t *types, type_count;
-    struct names places, environment, fields;
+    struct names places, network, environment, fields; /* network: with names of parameters in it */
+    struct names addresses;                            /* the same with their values */
     struct plan_param *params;
     struct {
         const char *name;
@@ -97,6 +98,12 @@ int arguments_find(struct arguments *arguments, char **words, int count);
 /* Read them; values of parameters go to the plan. */
 int arguments_read(struct arguments *arguments, struct plan *plan);
 bool read_duration(const char *text, uint64_t *ns);
+
+/* ---- network.c ---- */
+
+/* Put values into the patterns of addresses; those of empty values are left out, as a wish too if no other is
+ * left. */
+int network_fill(struct plan *plan);
 
 /* ---- python.c ---- */
 

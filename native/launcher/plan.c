@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT 1 /* as in src/wbpf/wasm/plan.py */
+#define FORMAT 2 /* as in src/wbpf/wasm/plan.py */
 
 struct reader {
     const char *at, *end;
@@ -100,6 +100,7 @@ static void take_all(struct reader *reader, struct plan *plan, size_t module_byt
     for (uint32_t i = 0; i < plan->type_count; i++)
         plan->types[i] = take_number(reader);
     take_names(reader, &plan->places);
+    take_names(reader, &plan->network);
     take_names(reader, &plan->environment);
     plan->param_count = take_count(reader, &plan->params, sizeof *plan->params);
     for (uint32_t i = 0; i < plan->param_count; i++)
@@ -148,6 +149,10 @@ void plan_deinit(struct plan *plan)
     free(plan->params);
     free(plan->types);
     free(plan->places.at);
+    for (uint32_t i = 0; i < plan->addresses.count; i++)
+        free((void *)plan->addresses.at[i]);
+    free(plan->addresses.at);
+    free(plan->network.at);
     free(plan->environment.at);
     free(plan->fields.at);
     free(plan->objects);

@@ -313,6 +313,8 @@ static int make_guest(struct launch *launch)
         .names = names,
         .values = values,
         .variable_count = count,
+        .addresses = plan->addresses.at,
+        .address_count = plan->addresses.count,
         .with_stdin = true,
         .stdout_fd = 1,
         .stderr_fd = 2,

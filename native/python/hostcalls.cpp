@@ -106,14 +106,14 @@ class WasmGuest
     WasmGuest(const WasmModule &module, nb::callable call, const Texts &arguments, const Texts &names,
               const Texts &values, const std::vector<std::tuple<std::string, std::string, bool>> &folders,
               bool with_stdin, int stdout_fd, int stderr_fd, uint64_t memory_bytes, uint64_t deadline_ns,
-              uint64_t fuel, bool tells_waiting)
+              uint64_t fuel, bool tells_waiting, const Texts &addresses)
         : call_(std::move(call))
     {
         std::vector<wbpf_guest_folder> places;
         for (const auto &[host, guest, read_only] : folders)
             places.push_back({host.c_str(), guest.c_str(), read_only});
         auto argument_pointers = pointers(arguments), name_pointers = pointers(names),
-             value_pointers = pointers(values);
+             value_pointers = pointers(values), address_pointers = pointers(addresses);
         wbpf_guest_spec spec = {};
         spec.arguments = argument_pointers.data();
         spec.argument_count = static_cast<uint32_t>(arguments.size());
@@ -122,6 +122,8 @@ class WasmGuest
         spec.variable_count = static_cast<uint32_t>(names.size());
         spec.folders = places.data();
         spec.folder_count = static_cast<uint32_t>(places.size());
+        spec.addresses = address_pointers.data();
+        spec.address_count = static_cast<uint32_t>(addresses.size());
         spec.with_stdin = with_stdin;
         spec.stdout_fd = stdout_fd;
         spec.stderr_fd = stderr_fd;
@@ -310,6 +312,9 @@ void bind_hostcalls(nb::module_ &m)
     m.def("wasm_from_text", &wasm_from_text, "text"_a,
           nb::sig("def wasm_from_text(text: bytes) -> tuple[bytes, str]"));
     m.def("abi_functions", &abi_functions);
+    m.def(
+        "is_address_pattern", [](const std::string &text) { return wbpf_is_address_pattern(text.c_str()); },
+        "text"_a);
     nb::class_<WasmModule>(m, "WasmModule", "Compiled code; wbpf.wasm.Module is its Python face.")
         .def_static("compile", &WasmModule::compile, "wasm"_a, "with_fuel"_a,
                     nb::sig("def compile(wasm: bytes, with_fuel: bool) -> tuple[WasmModule | None, str]"))
@@ -320,15 +325,15 @@ void bind_hostcalls(nb::module_ &m)
     nb::class_<WasmGuest>(m, "WasmGuest", "One run of a module; wbpf.wasm.Guest is its Python face.")
         .def(nb::init<const WasmModule &, nb::callable, const Texts &, const Texts &, const Texts &,
                       const std::vector<std::tuple<std::string, std::string, bool>> &, bool, int, int,
-                      uint64_t, uint64_t, uint64_t, bool>(),
+                      uint64_t, uint64_t, uint64_t, bool, const Texts &>(),
              "module"_a, "call"_a, nb::kw_only(), "arguments"_a, "names"_a, "values"_a, "folders"_a,
              "with_stdin"_a, "stdout_fd"_a, "stderr_fd"_a, "memory_bytes"_a, "deadline_ns"_a, "fuel"_a,
-             "tells_waiting"_a = false,
+             "tells_waiting"_a = false, "addresses"_a = Texts(),
              nb::sig("def __init__(self, module: WasmModule, call: Callable[[str, list[Any]], Any], *, "
                      "arguments: Sequence[str], names: Sequence[str], values: Sequence[str], "
                      "folders: Sequence[tuple[str, str, bool]], with_stdin: bool, stdout_fd: int, "
                      "stderr_fd: int, memory_bytes: int, deadline_ns: int, fuel: int, "
-                     "tells_waiting: bool = False) -> None"))
+                     "tells_waiting: bool = False, addresses: Sequence[str] = ...) -> None"))
         .def("run", &WasmGuest::run, nb::sig("def run(self) -> tuple[int, int, str, str]"))
         .def("interrupt", &WasmGuest::interrupt)
         .def("stop", &WasmGuest::stop)

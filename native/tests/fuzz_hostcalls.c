@@ -9,15 +9,19 @@
 #include "hostcalls/abi.h"
 #include "hostcalls/hostcalls.h"
 #include "kernel/kernel.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/bpf.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,7 +34,8 @@ static wbpf_guest *guest;
 static int map_fds[16];
 static uint32_t maps, ended[8];
 static wbpf_host_object object = {.name = "object"};
-static wbpf_host *host; /* NULL: the stub answers */
+static wbpf_host *host;       /* NULL: the stub answers */
+static char addresses[2][32]; /* of servers of our own, by UDP and TCP */
 
 static uint64_t draw(uint64_t below)
 {
@@ -73,6 +78,35 @@ static void make_maps(void)
         if (fd >= 0)
             map_fds[maps++] = fd;
     }
+}
+
+/* Says something to each who comes. */
+static void *serve(void *data)
+{
+    static const char said[70000];
+    for (;;) {
+        int fd = accept(*(int *)data, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        (void)!send(fd, said, sizeof said, MSG_DONTWAIT | MSG_NOSIGNAL);
+        close(fd);
+    }
+}
+
+static void make_servers(void)
+{
+    static int fds[2];
+    pthread_t thread;
+    for (int i = 0; i < 2; i++) {
+        struct sockaddr_in place = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t bytes = sizeof place;
+        fds[i] = socket(AF_INET, (i ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+        CHECK(fds[i] >= 0 && bind(fds[i], (struct sockaddr *)&place, bytes) == 0);
+        CHECK(getsockname(fds[i], (struct sockaddr *)&place, &bytes) == 0);
+        snprintf(addresses[i], sizeof addresses[i], "%s:127.0.0.1:%u", i ? "tcp" : "udp",
+                 ntohs(place.sin_port));
+    }
+    CHECK(listen(fds[1], 64) == 0 && pthread_create(&thread, NULL, serve, &fds[1]) == 0);
 }
 
 static int64_t answer(void *user, const char *function, wbpf_guest_argument *arguments, uint32_t count)
@@ -191,7 +225,7 @@ static void add_size(void)
 
 static void add_call(const char *name, const char *parameters, bool is_wide)
 {
-    bool waits = strcmp(name, "wait") == 0;
+    bool waits = strcmp(name, "wait") == 0 || strncmp(name, "socket_", 7) == 0;
     add("(i32.store (i32.const %" PRIu64 ") %s(call $%s ", 8192 + draw(SLOTS) * 4,
         is_wide ? "(i32.wrap_i64 " : "", name);
     for (const char *kind = parameters; *kind; kind++) {
@@ -223,8 +257,9 @@ static const struct function functions[] = {
     {"wasm_bpf", "wasm_bpf_map_operate", "iiiiiI", false},
 };
 #define FUNCTIONS (sizeof functions / sizeof functions[0])
-static const char *const openers[] = {"object_open", "map_find",   "program_find",
-                                      "ring_open",   "map_window", "wait"};
+static const char *const openers[] = {"object_open", "map_find",     "program_find",
+                                      "ring_open",   "map_window",   "wait",
+                                      "socket_send", "socket_watch", "socket_receive"};
 
 static const struct function *some_function(void)
 {
@@ -255,12 +290,18 @@ static void write_guest(void)
         "");
     for (int i = 0; i < 5; i++)
         add("(data (i32.const %d) \"%s\")\n", 64 + i * 64, names[i]);
+    for (int i = 0; i < 2; i++)
+        add("(data (i32.const %d) \"%s\")\n", 512 + i * 64, addresses[i]);
     add("(func (export \"_start\")\n"
         "(i32.store (i32.const 8192) (call $object_open (i32.const 0) (i32.const 0)))\n");
     for (int i = 0; i < 4; i++)
         add("(i32.store (i32.const %d) (call $map_find (i32.load (i32.const 8192)) (i32.const %d) (i32.const "
             "%zu)))\n",
             8196 + i * 4, 64 + i * 64, strlen(names[i]));
+    for (int i = 0; i < 2; i++)
+        add("(i32.store (i32.const %d) (call $socket_connect (i32.const %d) (i32.const %zu) (i32.const "
+            "50)))\n",
+            8212 + i * 4, 512 + i * 64, strlen(addresses[i]));
     for (int i = 0; i < CALLS; i++) {
         const struct function *one = some_function();
         uint64_t sort = draw(12);
@@ -306,7 +347,10 @@ static void run_case(int null)
         fprintf(stderr, "%s\n", why);
         CHECK(false);
     }
-    wbpf_guest_spec spec = {.arguments = arguments,
+    static const char *const granted[] = {"udp:127.0.0.1:*", "tcp:*:*"};
+    wbpf_guest_spec spec = {.addresses = granted,
+                            .address_count = 2,
+                            .arguments = arguments,
                             .argument_count = 1,
                             .stdout_fd = null,
                             .stderr_fd = null,
@@ -373,6 +417,7 @@ int main(int count, char **words)
     }
     text = malloc(1 << 20);
     make_maps();
+    make_servers();
     read_object(words[3]);
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     double seconds = strtod(words[1], NULL);

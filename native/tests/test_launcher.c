@@ -5,6 +5,7 @@
 
 static char plan_bytes[4096];
 static size_t used;
+static const char *network; /* a pattern of addresses, or NULL */
 
 static void put(const void *data, size_t bytes)
 {
@@ -58,17 +59,18 @@ static void make_plan(void)
 {
     used = 0;
     put("wbpfplan", 8);
-    number(1);
+    number(2);
     number(0); /* its size */
     text("/lib/libwasmtime.so");
     number(0);
-    number(WISH_PROGRAMS | WISH_ATTACH);
+    number(WISH_PROGRAMS | WISH_ATTACH | (network ? WISH_NETWORK : 0));
     number(64);
     wide(10000);
     number(2);
     number(5);
     number(17);
     texts("tp/sched/*", "xdp");
+    texts(network, NULL);
     texts("HOME", NULL);
     number(6);
     param("low", 'u', "3", 3);
@@ -187,6 +189,39 @@ static void test_arguments(void)
     }
 }
 
+/* What a module may connect to, by the values of its parameters. */
+static void test_network(void)
+{
+    static const struct {
+        const char *pattern, *flag, *address; /* "" for none, NULL for what is left to Python */
+    } all[] = {{"udp:a:1", "-v", "udp:a:1"},
+               {"udp:{name}:{low}", "-v", "udp:x:3"},
+               {"udp:{name}", "--name=localhost:8125", "udp:localhost:8125"},
+               {"udp:{name}", "--name=", ""},
+               {"udp:{name}{none}", "--name=a:1", ""},
+               {"udp:{name}", "--name=a", NULL},
+               {"udp:{name", "-v", NULL}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        struct arguments arguments;
+        struct plan plan;
+        char flag[64], *words[] = {"app.wasm", flag, "--allow", "programs,attach,network", NULL};
+        strcpy(flag, all[i].flag);
+        network = all[i].pattern;
+        CHECK(read_words(&arguments, &plan, words) == (all[i].address ? 0 : -1));
+        bool is_some = all[i].address && *all[i].address;
+        CHECK(plan.addresses.count == is_some && !is_some == !(plan.wishes & WISH_NETWORK && all[i].address));
+        CHECK(!is_some || strcmp(plan.addresses.at[0], all[i].address) == 0);
+        free(arguments.guest);
+        plan_deinit(&plan);
+        /* without the grant: only what asks for nothing is run */
+        words[3] = "programs,attach";
+        CHECK(read_words(&arguments, &plan, words) == (all[i].address && !is_some ? 0 : -1));
+        free(arguments.guest);
+        plan_deinit(&plan);
+    }
+    network = NULL;
+}
+
 static void test_hash(void)
 {
     /* RFC 7693, appendix A; and a million bytes, in pieces, by Python's hashlib */
@@ -218,6 +253,7 @@ int main(void)
     test_plan();
     test_damaged_plans();
     test_arguments();
+    test_network();
     test_hash();
     test_printable();
     return 0;

@@ -27,6 +27,10 @@ const (
 	BatchUpdate = 2
 	// BatchDelete: map_batch: remove entries.
 	BatchDelete = 3
+	// MaxSockets: that a module may have open at once.
+	MaxSockets = 16
+	// SocketBytes: that one call sends or receives at most.
+	SocketBytes = 65536
 	// LogError: log: shown always.
 	LogError = 0
 	// LogWarning: log: shown always.
@@ -250,8 +254,8 @@ func abiRingOpen(map_ int32, flags uint32) int32
 //go:noescape
 func abiRingClose(ring int32) int32
 
-// abiWait: Wait until a ring has records; writes the handles (u32 each) of those that have, in turn.
-// 0: the time is over. A negative timeout waits for ever.
+// abiWait: Wait until a ring has records, or a watched socket something to receive; writes the handles
+// (u32 each) of those that have, in turn. 0: the time is over. A negative timeout waits for ever.
 //
 //go:wasmimport wbpf wait
 //go:noescape
@@ -281,6 +285,41 @@ func abiRingLost(ring int32) int64
 //go:wasmimport wbpf user_ring_submit
 //go:noescape
 func abiUserRingSubmit(map_ int32, record unsafe.Pointer, recordBytes uint32) int32
+
+// abiSocketConnect: Connect to `tcp:HOST:PORT`, `udp:HOST:PORT` or `unix:/PATH` (a stream, or
+// datagrams if that is what is there); HOST is a name, a number, or `[::1]`. The manifest's `network`
+// has to name it. A time, here and below: 0 does not wait, below 0 and above the module's deadline is
+// the deadline.
+//
+//go:wasmimport wbpf socket_connect
+//go:noescape
+func abiSocketConnect(address unsafe.Pointer, addressBytes uint32, timeoutMs int32) int32
+
+// abiSocketSend: Send a datagram, or bytes of a stream: fewer than there are if the time is over
+// before, or if there are more than WBPF_SOCKET_BYTES.
+//
+//go:wasmimport wbpf socket_send
+//go:noescape
+func abiSocketSend(socket int32, data unsafe.Pointer, dataBytes uint32, timeoutMs int32) int32
+
+// abiSocketReceive: Receive a datagram, or what has come of a stream; 0: the stream's end.
+//
+//go:wasmimport wbpf socket_receive
+//go:noescape
+func abiSocketReceive(socket int32, data unsafe.Pointer, dataBytes uint32, timeoutMs int32) int32
+
+// abiSocketWatch: Whether `wait` also tells this socket's handle when something has come or the other
+// end has closed.
+//
+//go:wasmimport wbpf socket_watch
+//go:noescape
+func abiSocketWatch(socket int32, on uint32) int32
+
+// abiSocketClose: Close it; the handle ends.
+//
+//go:wasmimport wbpf socket_close
+//go:noescape
+func abiSocketClose(socket int32) int32
 
 // abiParamGet: The text of a parameter's value; numbers are decimal, booleans `true` and `false`,
 // durations nanoseconds. A value longer than the buffer is cut; its whole length is returned.

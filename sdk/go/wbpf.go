@@ -29,12 +29,20 @@ func (e *Error) Error() string {
 
 // Numbers of Linux: those of WASI are others.
 const (
+	notPermitted = 1
 	notFound     = 2
+	again        = 11
 	notSupported = 95
 )
 
 // NotFound says whether an error means that there is no such key, name or place.
 func NotFound(err error) bool { return is(err, notFound) }
+
+// NotPermitted says whether an error means that something is not granted.
+func NotPermitted(err error) bool { return is(err, notPermitted) }
+
+// TimedOut says whether an error means that the time is over, and nothing was sent or has come.
+func TimedOut(err error) bool { return is(err, again) }
 
 func is(err error, errno syscall.Errno) bool {
 	var found *Error
@@ -362,8 +370,45 @@ func at(address uint32) unsafe.Pointer {
 	return *(*unsafe.Pointer)(unsafe.Pointer(&place))
 }
 
-// Wait waits until some ring has records: how many have, 0 when the time is over; an error when the program is to
-// end. A negative time waits for ever.
+// Socket is a connection to an address that `network` of wbpf.toml names. A time of 0 does not wait, one below 0 is
+// the module's deadline.
+type Socket int32
+
+// Connect connects to `tcp:HOST:PORT`, `udp:HOST:PORT` or `unix:/PATH`.
+func Connect(address string, timeoutMs int32) (Socket, error) {
+	at, bytes := text(address)
+	handle, err := checked(abiSocketConnect(at, bytes, timeoutMs))
+	return Socket(handle), err
+}
+
+// Send says how many bytes were sent; of a stream it may be fewer than there are.
+func (s Socket) Send(data []byte, timeoutMs int32) (int, error) {
+	at, bytes := unsafe.Pointer(unsafe.SliceData(data)), uint32(len(data))
+	count, err := checked(abiSocketSend(int32(s), at, bytes, timeoutMs))
+	return max(0, int(count)), err
+}
+
+// Receive says how many bytes have come; 0 at the end of a stream, TimedOut(err) when the time is over.
+func (s Socket) Receive(data []byte, timeoutMs int32) (int, error) {
+	at, bytes := unsafe.Pointer(unsafe.SliceData(data)), uint32(len(data))
+	count, err := checked(abiSocketReceive(int32(s), at, bytes, timeoutMs))
+	return max(0, int(count)), err
+}
+
+// Watch says whether Wait also ends when something has come.
+func (s Socket) Watch(on bool) error {
+	var wanted uint32
+	if on {
+		wanted = 1
+	}
+	return failed(abiSocketWatch(int32(s), wanted))
+}
+
+// Close closes it.
+func (s Socket) Close() error { return failed(abiSocketClose(int32(s))) }
+
+// Wait waits until some ring has records, or a watched socket something to receive: how many have, 0 when the time is
+// over; an error when the program is to end. A negative time waits for ever.
 func Wait(timeoutMs int32) (int, error) {
 	var ready [16]int32
 	count, err := checked(abiWait(timeoutMs, unsafe.Pointer(&ready), uint32(unsafe.Sizeof(ready))))

@@ -25,12 +25,18 @@ enum {
     WBPF_ESRCH = 3,
     WBPF_EINTR = 4,
     WBPF_E2BIG = 7,
+    WBPF_EAGAIN = 11,
     WBPF_ENOMEM = 12,
     WBPF_EBUSY = 16,
     WBPF_EEXIST = 17,
     WBPF_EINVAL = 22,
+    WBPF_EMFILE = 24,
     WBPF_ENOSPC = 28,
+    WBPF_EPIPE = 32,
+    WBPF_EMSGSIZE = 90,
     WBPF_ENOTSUP = 95,
+    WBPF_ETIMEDOUT = 110,
+    WBPF_ECONNREFUSED = 111,
 };
 
 /* Handles: above 0. */
@@ -39,6 +45,7 @@ typedef int32_t wbpf_program;
 typedef int32_t wbpf_link;
 typedef int32_t wbpf_map;
 typedef int32_t wbpf_ring;
+typedef int32_t wbpf_socket;
 
 /* What the last call that failed had to say; "" if none did. */
 WBPF_SDK const char *wbpf_last_error(void)
@@ -226,7 +233,7 @@ WBPF_SDK const void *wbpf_reader_next(struct wbpf_reader *reader, uint32_t *byte
     return frame + 1;
 }
 
-/* Waits until some ring has records: how many have, 0 when the time is over, or a negative number when the program
+/* Waits until some ring has records, or a watched socket something to receive: how many have, 0 when the time is over, or a negative number when the program
  * is to end. `timeout_ms` below 0 waits for ever. */
 WBPF_SDK int wbpf_wait(int timeout_ms)
 {
@@ -277,6 +284,38 @@ WBPF_SDK const void *wbpf_window_next(struct wbpf_window *window, uint32_t *byte
 WBPF_SDK void wbpf_window_release(struct wbpf_window *window)
 {
     __atomic_store_n((uint64_t *)(uintptr_t)window->place.consumer, window->consumed, __ATOMIC_RELEASE);
+}
+
+/* ---- sockets: what `network` of wbpf.toml names ----
+ * A time of 0 does not wait, one below 0 is the module's deadline. */
+
+/* `tcp:HOST:PORT`, `udp:HOST:PORT` or `unix:/PATH`. */
+WBPF_SDK wbpf_socket wbpf_socket_connect(const char *address, int timeout_ms)
+{
+    return wbpf_abi_socket_connect(address, strlen(address), timeout_ms);
+}
+
+/* How many bytes were sent; of a stream it may be fewer than there are. */
+WBPF_SDK int wbpf_socket_send(wbpf_socket socket, const void *data, size_t bytes, int timeout_ms)
+{
+    return wbpf_abi_socket_send(socket, data, bytes, timeout_ms);
+}
+
+/* How many bytes have come; 0 at the end of a stream, -WBPF_EAGAIN when the time is over. */
+WBPF_SDK int wbpf_socket_receive(wbpf_socket socket, void *data, size_t bytes, int timeout_ms)
+{
+    return wbpf_abi_socket_receive(socket, data, bytes, timeout_ms);
+}
+
+/* Whether wbpf_wait also ends when something has come. */
+WBPF_SDK int wbpf_socket_watch(wbpf_socket socket, bool on)
+{
+    return wbpf_abi_socket_watch(socket, on);
+}
+
+WBPF_SDK int wbpf_socket_close(wbpf_socket socket)
+{
+    return wbpf_abi_socket_close(socket);
 }
 
 /* ---- output ---- */

@@ -22,6 +22,10 @@ pub const BATCH_LOOKUP_AND_DELETE: u32 = 1;
 pub const BATCH_UPDATE: u32 = 2;
 /// map_batch: remove entries
 pub const BATCH_DELETE: u32 = 3;
+/// that a module may have open at once
+pub const MAX_SOCKETS: u32 = 16;
+/// that one call sends or receives at most
+pub const SOCKET_BYTES: u32 = 65536;
 /// log: shown always
 pub const LOG_ERROR: u32 = 0;
 /// log: shown always
@@ -153,8 +157,8 @@ extern "C" {
     pub fn ring_open(map: i32, flags: u32) -> i32;
     /// Read no more; the handle ends.
     pub fn ring_close(ring: i32) -> i32;
-    /// Wait until a ring has records; writes the handles (u32 each) of those that have, in turn. 0: the
-    /// time is over. A negative timeout waits for ever.
+    /// Wait until a ring has records, or a watched socket something to receive; writes the handles (u32
+    /// each) of those that have, in turn. 0: the time is over. A negative timeout waits for ever.
     pub fn wait(timeout_ms: i32, ready: *mut u8, ready_bytes: u32) -> i32;
     /// Copy as many whole records as fit, each behind a wbpf_frame; 0: there are none.
     pub fn ring_read(ring: i32, frames: *mut u8, frames_bytes: u32) -> i32;
@@ -165,6 +169,20 @@ extern "C" {
     pub fn ring_lost(ring: i32) -> i64;
     /// Write a record to a user ring buffer.
     pub fn user_ring_submit(map: i32, record: *const u8, record_bytes: u32) -> i32;
+    /// Connect to `tcp:HOST:PORT`, `udp:HOST:PORT` or `unix:/PATH` (a stream, or datagrams if that is
+    /// what is there); HOST is a name, a number, or `[::1]`. The manifest's `network` has to name it. A
+    /// time, here and below: 0 does not wait, below 0 and above the module's deadline is the deadline.
+    pub fn socket_connect(address: *const u8, address_bytes: u32, timeout_ms: i32) -> i32;
+    /// Send a datagram, or bytes of a stream: fewer than there are if the time is over before, or if
+    /// there are more than WBPF_SOCKET_BYTES.
+    pub fn socket_send(socket: i32, data: *const u8, data_bytes: u32, timeout_ms: i32) -> i32;
+    /// Receive a datagram, or what has come of a stream; 0: the stream's end.
+    pub fn socket_receive(socket: i32, data: *mut u8, data_bytes: u32, timeout_ms: i32) -> i32;
+    /// Whether `wait` also tells this socket's handle when something has come or the other end has
+    /// closed.
+    pub fn socket_watch(socket: i32, on: u32) -> i32;
+    /// Close it; the handle ends.
+    pub fn socket_close(socket: i32) -> i32;
     /// The text of a parameter's value; numbers are decimal, booleans `true` and `false`, durations
     /// nanoseconds. A value longer than the buffer is cut; its whole length is returned.
     pub fn param_get(name: *const u8, name_bytes: u32, value: *mut u8, value_bytes: u32) -> i32;

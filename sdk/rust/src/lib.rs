@@ -22,6 +22,10 @@ pub struct Error(pub i32);
 
 impl Error {
     pub const NOT_FOUND: Error = Error(2);
+    /// Not granted.
+    pub const NOT_PERMITTED: Error = Error(1);
+    /// The time is over, and nothing was sent or has come.
+    pub const AGAIN: Error = Error(11);
     const NOT_SUPPORTED: Error = Error(95);
 
     /// What the last call that failed had to say.
@@ -412,7 +416,42 @@ fn position(address: u32) -> &'static AtomicU64 {
     unsafe { &*(address as *const AtomicU64) }
 }
 
-/// Waits until some ring has records: how many have, 0 when the time is over; an error when the program is to end.
+/// A connection to an address that `network` of wbpf.toml names; it stays open without this.
+///
+/// A time of 0 does not wait, one below 0 is the module's deadline.
+#[derive(Clone, Copy)]
+pub struct Socket(pub i32);
+
+impl Socket {
+    /// `tcp:HOST:PORT`, `udp:HOST:PORT` or `unix:/PATH`.
+    pub fn connect(address: &str, timeout_ms: i32) -> Result<Self, Error> {
+        let (text, bytes) = (address.as_ptr(), address.len() as u32);
+        checked(unsafe { abi::socket_connect(text, bytes, timeout_ms) }).map(Socket)
+    }
+
+    /// How many bytes were sent; of a stream it may be fewer than there are.
+    pub fn send(&self, data: &[u8], timeout_ms: i32) -> Result<usize, Error> {
+        let (at, bytes) = (data.as_ptr(), data.len() as u32);
+        checked(unsafe { abi::socket_send(self.0, at, bytes, timeout_ms) }).map(|count| count as usize)
+    }
+
+    /// How many bytes have come; 0 at the end of a stream, `Error::AGAIN` when the time is over.
+    pub fn receive(&self, data: &mut [u8], timeout_ms: i32) -> Result<usize, Error> {
+        let (at, bytes) = (data.as_mut_ptr(), data.len() as u32);
+        checked(unsafe { abi::socket_receive(self.0, at, bytes, timeout_ms) }).map(|count| count as usize)
+    }
+
+    /// Whether `wait` also ends when something has come.
+    pub fn watch(&self, on: bool) -> Result<(), Error> {
+        checked(unsafe { abi::socket_watch(self.0, on as u32) }).map(drop)
+    }
+
+    pub fn close(self) -> Result<(), Error> {
+        checked(unsafe { abi::socket_close(self.0) }).map(drop)
+    }
+}
+
+/// Waits until some ring has records, or a watched socket something to receive: how many have, 0 when the time is over; an error when the program is to end.
 /// A negative time waits for ever.
 pub fn wait(timeout_ms: i32) -> Result<usize, Error> {
     let mut ready = [0i32; 16];

@@ -41,7 +41,7 @@ class CapabilitiesSpec:
     programs: tuple[str, ...] | None = None
     attach: tuple[str, ...] | None = None
     fs: tuple[str, ...] = ()
-    network: bool = False
+    network: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     memory_mib: int = 64
     deadline_ms: int | None = None

@@ -98,10 +98,11 @@ def _run(
     verbose = values.get("verbose") == "true"
     printer = EventsPrinter(module, output, values.get("fields"), (os.getpid(),))
     params = module.manifest.params if module.manifest else ()
+    given = {param.name: values[param.name] for param in params if param.name in values}
     deadline_s = _time_s(values, "deadline")
     options: dict[str, Any] = {
-        "params": {param.name: values[param.name] for param in params if param.name in values},
-        "grants": _grants(module, values.get("allow")),
+        "params": given,
+        "grants": _grants(module, values.get("allow"), given),
         "limits": Limits(
             memory_mib=_number(values, "memory"),
             deadline_ms=None if deadline_s is None else round(deadline_s * 1000),
@@ -218,13 +219,19 @@ def _filter(values: dict[str, str], backend: str) -> Any:
     return Filter(pid, values.get("comm"), values.get("cgroup"))
 
 
-def _grants(module: Module, allow: str | None) -> Grants:
+def _grants(module: Module, allow: str | None, given: dict[str, str]) -> Grants:
     from wbpf.wasm.grants import KINDS, Grants, wishes
 
     if allow is not None:
         return Grants.parse(allow)
-    asked = wishes(module.manifest.capabilities) if module.manifest else {}
-    if not asked or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not module.manifest or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return Grants()
+    from wbpf.wasm.network import asked_with
+    from wbpf.wasm.settled import Settled
+
+    settled = Settled.of(module.manifest, module.name, given)
+    asked = wishes(asked_with(module.manifest, settled.texts))
+    if not asked:
         return Grants()
     from wbpf.cli.output import visible
 

@@ -17,7 +17,7 @@ KINDS = {
     "programs": "load eBPF programs",
     "attach": "attach them",
     "fs": "use files",
-    "network": "use sockets",
+    "network": "connect to",
     "env": "read environment variables",
 }
 #: Trust in the module's maker, which `all` does not stand for: translated programs are not verified again.
@@ -56,9 +56,7 @@ class Grants:
 
 def wishes(asked: Capabilities) -> dict[str, str]:
     """The kinds of what is asked for, and it in words."""
-    lists = {"programs": asked.programs, "attach": asked.attach, "fs": asked.fs, "env": asked.env}
-    found = {kind: ", ".join(names) for kind, names in lists.items() if names}
-    return found | ({"network": "any address"} if asked.network else {})
+    return {kind: ", ".join(names) for kind in KINDS if (names := getattr(asked, kind))}
 
 
 def demand(name: str, asked: Capabilities, grants: Grants) -> None:
@@ -85,11 +83,13 @@ class Rights:
         programs: types of programs.
         attach: patterns of places.
         fs: folders and files of the host, and whether they may be written.
+        network: patterns of addresses to connect to.
     """
 
     programs: tuple[str, ...] | None = ()
     attach: tuple[str, ...] | None = ()
     fs: tuple[tuple[str, bool], ...] = ()
+    network: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
 
     @classmethod
@@ -102,6 +102,7 @@ class Rights:
             asked.programs if "programs" in grants.kinds else (),
             asked.attach if "attach" in grants.kinds else (),
             fs if "fs" in grants.kinds else (),
+            asked.network if "network" in grants.kinds else (),
             asked.env if "env" in grants.kinds else (),
         )
 

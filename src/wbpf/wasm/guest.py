@@ -14,6 +14,7 @@ from wbpf.errors import ConfigError, WasmError
 from wbpf.wasm.grants import NATIVE, Grants, Rights, demand
 from wbpf.wasm.host import END, Host, Setting
 from wbpf.wasm.limits import DEFAULT_DEADLINE_MS, DEFAULT_MEMORY_MIB, Limits
+from wbpf.wasm.network import asked_with
 from wbpf.wasm.result import Cause, RunResult, ended
 from wbpf.wasm.settled import Settled
 
@@ -57,8 +58,8 @@ class Guest:
     def __init__(self, module: Module, options: Options) -> None:
         self.name, self._module = module.name, module
         manifest = module.manifest
-        asked = manifest.capabilities if manifest else None
         setting = _setting(module, options)
+        asked = asked_with(manifest, setting.settled.texts) if manifest else None
         if asked is not None:
             demand(module.name, asked, options.grants)
         rights = Rights.of(asked, options.grants)
@@ -85,6 +86,7 @@ class Guest:
             deadline_ns=(DEFAULT_DEADLINE_MS if deadline_ms is None else deadline_ms) * 1_000_000,
             fuel=limits.fuel or 0,
             tells_waiting=options.on_wait is not None,
+            addresses=list(rights.network),
         )
         self._host.guest = self._native
         self._end: tuple[int, int, str, str] | None = None

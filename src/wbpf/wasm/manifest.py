@@ -39,7 +39,7 @@ class Capabilities:
         programs: types of eBPF programs, as in `ProgramNeeds.type`.
         attach: patterns of what they attach to, `tp/syscalls/*`.
         fs: `PATH:ro` or `PATH:rw`.
-        network: sockets.
+        network: patterns of what it connects to, `tcp:HOST:PORT`, with parameters as `{NAME}`.
         env: names of environment variables.
         memory_mib: of linear memory.
         deadline_ms: for the answer to a call by the host; None: no limit of its own.
@@ -48,7 +48,7 @@ class Capabilities:
     programs: tuple[str, ...] = ()
     attach: tuple[str, ...] = ()
     fs: tuple[str, ...] = ()
-    network: bool = False
+    network: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     memory_mib: int = 64
     deadline_ms: int | None = None
@@ -232,6 +232,17 @@ class Manifest:
                 f"capabilities.fs[{at}]",
                 "must be /PATH:ro or /PATH:rw",
             )
+        for at, pattern in enumerate(asked.network):
+            _validate_pattern(pattern, [param.name for param in self.params], f"capabilities.network[{at}]")
+
+
+def _validate_pattern(pattern: str, params: list[str], where: str) -> None:
+    from wbpf.wasm.network import validate_pattern
+
+    try:
+        validate_pattern(pattern, params)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _validate_param(param: Param, where: str) -> None:

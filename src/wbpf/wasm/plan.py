@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wbpf.wasm.module import Module
     from wbpf.wasm.params import Param, Value
 
-_MAGIC, _FORMAT = b"wbpfplan", 1
+_MAGIC, _FORMAT = b"wbpfplan", 2
 #: Imports that Python answers.
 _SCRIPTED = {"map_pin", "map_reuse", "link_read", "symbolise"}
 _OPENING = {"object_open_mem", "wasm_load_bpf_object"}
@@ -117,7 +117,7 @@ def _is_plain(manifest: Manifest, flags: frozenset[str]) -> bool:
 def _rights(manifest: Manifest | None) -> bytes:
     if manifest is None:
         limits = _number(DEFAULT_MEMORY_MIB) + _wide(DEFAULT_DEADLINE_MS)
-        return _number(1) + _number(0) + limits + _number(0) * 3
+        return _number(1) + _number(0) + limits + _number(0) * 4
     asked = manifest.capabilities
     mask = sum(1 << at for at, kind in enumerate(KINDS) if kind in wishes(asked))
     deadline_ms = DEFAULT_DEADLINE_MS if asked.deadline_ms is None else asked.deadline_ms
@@ -128,6 +128,7 @@ def _rights(manifest: Manifest | None) -> bytes:
             _wide(deadline_ms),
             *map(_number, (len(types), *types)),
             _texts(map(_pattern, asked.attach)),
+            _texts(asked.network),
             _texts(asked.env),
         )
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,52 @@ CASES = {
     "in_place": 23,  # records where the kernel wrote them, in a ring with room for three
     "in_place_numbers": 2 * sum(range(23)),  # the first and last words of them, each its number
     "in_place_left": 0,  # there are no more, and what was given up is passed over
+    "datagram_sent": 8,
+    "nothing_came": 1,  # in time
+    "path_sent": 4,
+    "stream_is_told": 1,  # by waiting, as it is watched
+    "stream_received": 6,
+    "stream_ended": 1,  # the server closed it
+    "not_granted": 1,
 }
+
+
+class Servers:
+    """One of each kind; what they got."""
+
+    def __init__(self, folder: Path) -> None:
+        self.got: dict[str, bytes] = {}
+        self._datagrams = socket.socket(type=socket.SOCK_DGRAM)
+        self._stream, self._path = socket.socket(), socket.socket(socket.AF_UNIX)
+        self._datagrams.bind(("127.0.0.1", 0))
+        self._stream.bind(("127.0.0.1", 0))
+        self._path.bind(f"{folder}/x.sock")
+        for one in (self._datagrams, self._stream, self._path):
+            one.settimeout(30)
+        self._stream.listen()
+        self._path.listen()
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+        self.params = {
+            "datagrams": f"udp:127.0.0.1:{self._datagrams.getsockname()[1]}",
+            "stream": f"tcp:127.0.0.1:{self._stream.getsockname()[1]}",
+            "path": f"unix:{folder}/x.sock",
+        }
+
+    def _answer(self) -> None:
+        connection, _ = self._stream.accept()
+        with connection:
+            self.got["stream"] = connection.recv(100)
+            connection.sendall(b"answer")
+
+    def close(self) -> None:
+        """Take what has come."""
+        self._thread.join(30)
+        self.got["datagrams"] = self._datagrams.recv(100)
+        with self._path.accept()[0] as connection:
+            self.got["path"] = connection.recv(100)
+        for one in (self._datagrams, self._stream, self._path):
+            one.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,6 +100,9 @@ def test_cases(capable: None, tmp_path: Path, name: str, monkeypatch: pytest.Mon
         found[event.fields["name"]] = event.fields["value"]
 
     module = Module.open(build(tmp_path).path)
-    result = module.run(params={"start": 41}, grants=Grants.all(), on_event=keep)
-    assert result.exit_status == 0
+    servers = Servers(tmp_path)
+    result = module.run(params={"start": 41, **servers.params}, grants=Grants.all(), on_event=keep)
+    assert result.exit_status == 0, result.error
     assert found == CASES
+    servers.close()
+    assert servers.got == {"stream": b"ping", "datagrams": b"datagram", "path": b"path"}

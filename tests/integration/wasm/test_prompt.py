@@ -15,24 +15,27 @@ import pytest
 
 from tests.integration.wasm.guests import module_of
 from wbpf.wasm.manifest import Capabilities, Manifest
+from wbpf.wasm.params import Param
 from wbpf.wasm.sections import with_sections
 
 ASKED = Capabilities(
     programs=("xdp", "raw_tracepoint"),
     attach=("raw_tp/sys_enter", "tp/sched/*"),
     fs=("/tmp:ro",),
-    network=True,
+    network=("udp:127.0.0.1:*", "tcp:{to}"),
 )
+MANIFEST = Manifest("app", params=(Param("to", "string", "metrics.example:9125"),), capabilities=ASKED)
 QUESTION = """app.wasm asks to
   load eBPF programs: xdp, raw_tracepoint
   attach them: raw_tp/sys_enter, tp/sched/*
   use files: /tmp:ro
-  use sockets: any address
+  connect to: udp:127.0.0.1:*, tcp:metrics.example:9125
 Allow it? [y/N] """
 REFUSED = (
     "error: module 'app.wasm' is not granted programs, attach, fs, network: it asks to load eBPF programs: "
     "xdp, raw_tracepoint; it asks to attach them: raw_tp/sys_enter, tp/sched/*; it asks to use files: "
-    "/tmp:ro; it asks to use sockets: any address\n  try: --allow programs,attach,fs,network\n"
+    "/tmp:ro; it asks to connect to: udp:127.0.0.1:*, tcp:metrics.example:9125\n"
+    "  try: --allow programs,attach,fs,network\n"
 )
 
 
@@ -75,7 +78,7 @@ def app(tmp_path: Path) -> Path:
     """A module that ends with status 7."""
     wasm = module_of("(call $exit (i32.const -7))").wasm
     path = tmp_path / "app.wasm"
-    path.write_bytes(with_sections(wasm, {"wbpf.manifest": Manifest("app", capabilities=ASKED).to_json()}))
+    path.write_bytes(with_sections(wasm, {"wbpf.manifest": MANIFEST.to_json()}))
     return path
 
 

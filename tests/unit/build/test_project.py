@@ -88,7 +88,7 @@ def test_the_language_is_seen(tmp_path: Path, files: tuple[str, ...], language: 
             "params.p.helpp: is not known; did you mean 'help'",
         ),
         ('name = "a"\n[params.P]\ntype = "int"', "wbpf.toml: params.P.name: must be lower-case"),
-        ('name = "a"\n[capabilities]\nnetwork = "yes"', "capabilities.network: must be true or false"),
+        ('name = "a"\n[capabilities]\nnetwork = true', "capabilities.network: must be a list, not True"),
         ('name = "a"\n[events.e.fields.f]\nkind = "ipv4"', "events.e.fields.f.kind: must be one of uint"),
         ('name = "a"\nlanguage = "zig"', "language: must be one of c, rust, go"),
         ('name = "a"\nobjects = ["b.bpf.c"]', "objects: there is no .*b.bpf.c"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from wbpf.wasm.result import Cause
 
 ABI = tomllib.loads((Path(__file__).parents[3] / "native/guest_abi.toml").read_text())
 FUNCTIONS: dict[str, dict[str, Any]] = {function["name"]: function for function in ABI["functions"]}
-HANDLES = {"object": "o", "program": "p", "link": "l", "map": "m", "ring": "r"}
+HANDLES = {"object": "o", "program": "p", "link": "l", "map": "m", "ring": "r", "socket": "k"}
 #: of the memory that these guests have
 MEMORY_BYTES = 65536
 #: wasm_bpf's functions: parameters and results, `i` and `I`
@@ -110,6 +111,8 @@ def run(
     deadline_ms: int = 5000,
     memory_mib: int = 4,
     stop_after_s: float = 0,
+    interrupt_after_s: float = 0,
+    addresses: Sequence[str] = (),
 ) -> End:
     """Run a guest; it has to end."""
     module, why = _native.WasmModule.compile(module_of_text(text), False)
@@ -119,11 +122,12 @@ def run(
     guest = _native.WasmGuest(
         module, host.answer, arguments=["guest"], names=[], values=[], folders=[], with_stdin=False,
         stdout_fd=null, stderr_fd=null, memory_bytes=memory_mib << 20,
-        deadline_ns=deadline_ms * 1_000_000, fuel=0,
+        deadline_ns=deadline_ms * 1_000_000, fuel=0, addresses=addresses,
     )  # fmt: skip
     host.guest = guest
-    timer = threading.Timer(stop_after_s, guest.stop)
-    if stop_after_s:
+    after_s = stop_after_s or interrupt_after_s
+    timer = threading.Timer(after_s, guest.stop if stop_after_s else guest.interrupt)
+    if after_s:
         timer.start()
     number, status, why, trace = guest.run()
     timer.cancel()

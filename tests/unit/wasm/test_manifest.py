@@ -55,7 +55,7 @@ capabilities = st.builds(
     several(names),
     several(texts),
     st.just(("/etc:ro",)),
-    st.booleans(),
+    st.just(("tcp:*.example:443",)),
     several(names),
     sizes,
     st.none() | sizes,

@@ -16,6 +16,8 @@
 #define WBPF_BATCH_LOOKUP_AND_DELETE 1 /* map_batch: read entries and remove them */
 #define WBPF_BATCH_UPDATE 2 /* map_batch: write entries */
 #define WBPF_BATCH_DELETE 3 /* map_batch: remove entries */
+#define WBPF_MAX_SOCKETS 16 /* that a module may have open at once */
+#define WBPF_SOCKET_BYTES 0x10000u /* that one call sends or receives at most */
 #define WBPF_LOG_ERROR 0 /* log: shown always */
 #define WBPF_LOG_WARNING 1 /* log: shown always */
 #define WBPF_LOG_INFO 2 /* log: shown with -v */
@@ -155,8 +157,8 @@ WBPF_IMPORT(ring_open) int32_t wbpf_abi_ring_open(int32_t map, uint32_t flags);
 /* Read no more; the handle ends. */
 WBPF_IMPORT(ring_close) int32_t wbpf_abi_ring_close(int32_t ring);
 
-/* Wait until a ring has records; writes the handles (u32 each) of those that have, in turn. 0: the
- * time is over. A negative timeout waits for ever. */
+/* Wait until a ring has records, or a watched socket something to receive; writes the handles (u32
+ * each) of those that have, in turn. 0: the time is over. A negative timeout waits for ever. */
 WBPF_IMPORT(wait) int32_t wbpf_abi_wait(int32_t timeout_ms, void *ready, uint32_t ready_bytes);
 
 /* Copy as many whole records as fit, each behind a wbpf_frame; 0: there are none. */
@@ -171,6 +173,24 @@ WBPF_IMPORT(ring_lost) int64_t wbpf_abi_ring_lost(int32_t ring);
 
 /* Write a record to a user ring buffer. */
 WBPF_IMPORT(user_ring_submit) int32_t wbpf_abi_user_ring_submit(int32_t map, const void *record, uint32_t record_bytes);
+
+/* Connect to `tcp:HOST:PORT`, `udp:HOST:PORT` or `unix:/PATH` (a stream, or datagrams if that is what
+ * is there); HOST is a name, a number, or `[::1]`. The manifest's `network` has to name it. A time,
+ * here and below: 0 does not wait, below 0 and above the module's deadline is the deadline. */
+WBPF_IMPORT(socket_connect) int32_t wbpf_abi_socket_connect(const void *address, uint32_t address_bytes, int32_t timeout_ms);
+
+/* Send a datagram, or bytes of a stream: fewer than there are if the time is over before, or if there
+ * are more than WBPF_SOCKET_BYTES. */
+WBPF_IMPORT(socket_send) int32_t wbpf_abi_socket_send(int32_t socket, const void *data, uint32_t data_bytes, int32_t timeout_ms);
+
+/* Receive a datagram, or what has come of a stream; 0: the stream's end. */
+WBPF_IMPORT(socket_receive) int32_t wbpf_abi_socket_receive(int32_t socket, void *data, uint32_t data_bytes, int32_t timeout_ms);
+
+/* Whether `wait` also tells this socket's handle when something has come or the other end has closed. */
+WBPF_IMPORT(socket_watch) int32_t wbpf_abi_socket_watch(int32_t socket, uint32_t on);
+
+/* Close it; the handle ends. */
+WBPF_IMPORT(socket_close) int32_t wbpf_abi_socket_close(int32_t socket);
 
 /* The text of a parameter's value; numbers are decimal, booleans `true` and `false`, durations
  * nanoseconds. A value longer than the buffer is cut; its whole length is returned. */

@@ -17,6 +17,25 @@ static uint32_t run(struct cases *cases)
     return done.result;
 }
 
+/* What the test's servers get and send. */
+static void talk(void)
+{
+    char buffer[64];
+    wbpf_socket datagrams = wbpf_socket_connect(wbpf_param("datagrams"), 1000);
+    tell("datagram_sent", wbpf_socket_send(datagrams, "datagram", 8, 1000));
+    tell("nothing_came", wbpf_socket_receive(datagrams, buffer, sizeof buffer, 0) == -WBPF_EAGAIN);
+    wbpf_socket path = wbpf_socket_connect(wbpf_param("path"), 1000);
+    tell("path_sent", wbpf_socket_send(path, "path", 4, 1000));
+    wbpf_socket_close(path);
+    wbpf_socket stream = wbpf_socket_connect(wbpf_param("stream"), 1000);
+    wbpf_socket_send(stream, "ping", 4, 1000);
+    wbpf_socket_watch(stream, true);
+    tell("stream_is_told", wbpf_wait(5000));
+    tell("stream_received", wbpf_socket_receive(stream, buffer, sizeof buffer, 1000));
+    tell("stream_ended", wbpf_socket_receive(stream, buffer, sizeof buffer, 1000) == 0);
+    tell("not_granted", wbpf_socket_connect("tcp:localhost:1", 1000) == -WBPF_EPERM);
+}
+
 int main(void)
 {
     struct cases cases;
@@ -96,4 +115,7 @@ int main(void)
     tell("in_place", placed_records);
     tell("in_place_numbers", sum);
     tell("in_place_left", wbpf_window_next(&window, NULL) != NULL);
+    while (wbpf_reader_next(&reader, &bytes))
+        ;
+    talk();
 }

@@ -101,4 +101,32 @@ func main() {
 	tell("in_place", placed)
 	tell("in_place_numbers", numbersInPlace)
 	tell("in_place_left", truth(window.Next() != nil))
+	for bytes := value(reader.Next()); bytes != nil; bytes = value(reader.Next()) {
+	}
+	talk()
+}
+
+func connect(name string) wbpf.Socket {
+	address, _ := wbpf.Param(name)
+	return value(wbpf.Connect(address, 1000))
+}
+
+// What the test's servers get and send.
+func talk() {
+	buffer := make([]byte, 64)
+	datagrams := connect("datagrams")
+	tell("datagram_sent", uint64(value(datagrams.Send([]byte("datagram"), 1000))))
+	_, err := datagrams.Receive(buffer, 0)
+	tell("nothing_came", truth(wbpf.TimedOut(err)))
+	path := connect("path")
+	tell("path_sent", uint64(value(path.Send([]byte("path"), 1000))))
+	must(path.Close())
+	stream := connect("stream")
+	value(stream.Send([]byte("ping"), 1000))
+	must(stream.Watch(true))
+	tell("stream_is_told", uint64(value(wbpf.Wait(5000))))
+	tell("stream_received", uint64(value(stream.Receive(buffer, 1000))))
+	tell("stream_ended", truth(value(stream.Receive(buffer, 1000)) == 0))
+	_, err = wbpf.Connect("tcp:localhost:1", 1000)
+	tell("not_granted", truth(wbpf.NotPermitted(err)))
 }

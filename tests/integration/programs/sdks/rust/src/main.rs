@@ -2,7 +2,7 @@
 mod skeleton;
 
 use skeleton::{Cases, Placed, Record, Result as Case};
-use wbpf::{Error, Event, Reader, Slot, Window};
+use wbpf::{Error, Event, Reader, Slot, Socket, Window};
 
 fn tell(event: &Event, name: &str, value: u64) -> Result<(), Error> {
     let mut case = Case { value, name: [0; 24] };
@@ -69,7 +69,30 @@ fn run() -> Result<(), Error> {
     }
     tell(&event, "in_place", placed)?;
     tell(&event, "in_place_numbers", numbers)?;
-    tell(&event, "in_place_left", window.next_record().is_some() as u64)
+    tell(&event, "in_place_left", window.next_record().is_some() as u64)?;
+    while reader.next_record()?.is_some() {}
+    talk(&event)
+}
+
+/// What the test's servers get and send.
+fn talk(event: &Event) -> Result<(), Error> {
+    let (mut text, mut buffer) = ([0; 256], [0; 64]);
+    let mut connect = |name| Socket::connect(wbpf::param(name, &mut text).unwrap_or(""), 1000);
+    let datagrams = connect("datagrams")?;
+    tell(event, "datagram_sent", datagrams.send(b"datagram", 1000)? as u64)?;
+    let nothing = datagrams.receive(&mut buffer, 0) == Err(Error::AGAIN);
+    tell(event, "nothing_came", nothing as u64)?;
+    let path = connect("path")?;
+    tell(event, "path_sent", path.send(b"path", 1000)? as u64)?;
+    path.close()?;
+    let stream = connect("stream")?;
+    stream.send(b"ping", 1000)?;
+    stream.watch(true)?;
+    tell(event, "stream_is_told", wbpf::wait(5000)? as u64)?;
+    tell(event, "stream_received", stream.receive(&mut buffer, 1000)? as u64)?;
+    tell(event, "stream_ended", (stream.receive(&mut buffer, 1000)? == 0) as u64)?;
+    let refused = Socket::connect("tcp:localhost:1", 1000).err() == Some(Error::NOT_PERMITTED);
+    tell(event, "not_granted", refused as u64)
 }
 
 fn main() {
