@@ -44,7 +44,7 @@ static bool read_host(const char *at, const char *end, bool is_pattern, struct a
     struct in_addr number;
     bool in_brackets = end - at > 2 && *at == '[' && end[-1] == ']';
     size_t bytes = (size_t)(end - at) - 2 * in_brackets;
-    if (bytes > 253 || bytes == 0)
+    if (bytes > 253 || bytes == 0 || memchr(at, 0, (size_t)(end - at)))
         return false;
     memcpy(out->where, at + in_brackets, bytes);
     out->where[bytes] = 0;

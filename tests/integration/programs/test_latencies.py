@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
+import socket
 import time
 from pathlib import Path
 
@@ -49,6 +51,26 @@ def test_runqlat_counts_wakeups(built: Built) -> None:
     counted = total(events, "count") - before
     assert slept >= SLEEPS
     assert slept <= counted, "the process's other threads wait too, so there may be more"
+
+
+def test_runqlat_reports_to_statsd(built: Built) -> None:
+    """What its events say arrives by UDP too."""
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        to = f"127.0.0.1:{server.getsockname()[1]}"
+        module = built("runqlat")
+        with traced(module, lambda: time.sleep(0.01), interval=100_000_000, statsd=to) as events:
+            wait_for(lambda: len(events) >= 3)
+            got = [server.recv(500).decode() for _ in events[:3]]
+    for event, text in zip(events, got, strict=False):
+        values = {name: int(value) for name, value in re.findall(r"^runqlat\.(\w+):(\d+)\|[cg]$", text, re.M)}
+        assert list(values) == ["waits", "total_us", "p50_us", "p99_us"], text
+        assert (values["waits"], values["total_us"]) == (event["count"], event["total"] // 1000)
+        for percent, name in ((50, "p50_us"), (99, "p99_us")):
+            slots = values[name].bit_length()
+            assert sum(event["us"][:slots]) * 100 >= percent * event["count"]
+            assert sum(event["us"][: slots - 1]) * 100 < percent * event["count"]
 
 
 def test_biolatency_counts_requests(built: Built, tmp_path: Path) -> None:

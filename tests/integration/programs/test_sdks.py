@@ -100,9 +100,14 @@ def test_cases(capable: None, tmp_path: Path, name: str, monkeypatch: pytest.Mon
         found[event.fields["name"]] = event.fields["value"]
 
     module = Module.open(build(tmp_path).path)
-    servers = Servers(tmp_path)
-    result = module.run(params={"start": 41, **servers.params}, grants=Grants.all(), on_event=keep)
-    assert result.exit_status == 0, result.error
-    assert found == CASES
-    servers.close()
-    assert servers.got == {"stream": b"ping", "datagrams": b"datagram", "path": b"path"}
+    for backend in ("kernel", "user") if language == "c" else ("kernel",):
+        found.clear()
+        folder = tmp_path / backend
+        folder.mkdir()
+        servers = Servers(folder)
+        given = {"start": 41, **servers.params}
+        result = module.run(params=given, grants=Grants.all(), on_event=keep, backend=backend)
+        assert result.exit_status == 0, result.error
+        assert found == CASES
+        servers.close()
+        assert servers.got == {"stream": b"ping", "datagrams": b"datagram", "path": b"path"}

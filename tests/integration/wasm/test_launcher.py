@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,6 +173,83 @@ def test_some_modules_are_pythons(started: Started, asked: dict[str, tuple[str, 
     path = started.module(text_of(body="(call $exit (i32.const -3))", **asked))
     assert started.run(PYTHON, path, "--allow", "all").returncode == 3
     assert started.without_python(path, "--allow", "all").returncode == 127
+
+
+SEND = """(local $s i32) (local.set $s (call $socket_connect (i32.const 512) (i32.const {}) (i32.const 1000)))
+  (if (i32.lt_s (local.get $s) (i32.const 0)) (then (call $exit (local.get $s))))
+  (call $exit (i32.sub (i32.const 0)
+    (call $socket_send (local.get $s) (i32.const 512) (i32.const 3) (i32.const 0))))"""
+
+
+def sender(address: str, *patterns: str) -> bytes:
+    """A module that sends `udp` to an address, and ends with 3."""
+    data = f'(data (i32.const 512) "{address}")'
+    manifest = Manifest(
+        "guest", params=(Param("to", "string", ""),), capabilities=Capabilities(network=patterns)
+    )  # fmt: skip
+    wasm = module_of(SEND.format(len(address)), extra=data).wasm
+    return with_sections(wasm, {"wbpf.manifest": manifest.to_json()})
+
+
+def test_sockets_need_no_python(started: Started) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        port = server.getsockname()[1]
+        path = started.module(sender(f"udp:127.0.0.1:{port}", "udp:127.0.0.1:*"))
+        assert started.both(path, "--allow", "network").returncode == 3
+        assert started.without_python(path, "--allow", "network").returncode == 3
+        assert [server.recv(9) for _ in range(3)] == [b"udp"] * 3
+    assert started.without_python(path).returncode == 127  # Python says that it is not granted
+    refused = started.both(path)
+    assert refused.returncode == 3
+    assert refused.stderr.endswith("it asks to connect to: udp:127.0.0.1:*\n  try: --allow network\n")
+
+
+def test_what_a_parameter_names_is_granted(started: Started) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        to = f"127.0.0.1:{server.getsockname()[1]}"
+        path = started.module(sender(f"udp:{to}", "udp:{to}"))
+        granted = started.both(path, "--allow", "network", "--to", to)
+        assert (
+            granted.returncode == started.without_python(path, "--allow", "all", f"--to={to}").returncode == 3
+        )
+        assert [server.recv(9) for _ in range(3)] == [b"udp"] * 3
+    # without a value nothing is asked for, and nothing granted
+    assert started.both(path).returncode == errno.EPERM
+    other = started.both(path, "--allow", "network", "--to", "127.0.0.1:9")
+    assert other.returncode == errno.EPERM
+    assert other.stderr.startswith(
+        f'error: socket_connect failed: udp:{to} is not granted: add "udp:{to}" to capabilities.network in '
+        "wbpf.toml and build again\n"
+    )
+    wrong = started.both(path, "--allow", "network", "--to", "nowhere")
+    assert wrong.returncode == 2
+    assert wrong.stderr == (
+        "error: --to nowhere can't be used: 'udp:nowhere' is no address\n"
+        "  try: an address is tcp:HOST:PORT, udp:HOST:PORT or unix:/PATH\n"
+    )
+
+
+def test_ctrl_c_ends_a_receive_without_end(started: Started) -> None:
+    """It gets what it asked for: -EINTR, in time for what it has to say."""
+    body = f"""(local $s i32)
+      (local.set $s (call $socket_connect (i32.const 512) (i32.const 15) (i32.const 0))) {UP}
+      (call $exit (call $socket_receive (local.get $s) (i32.const 4096) (i32.const 64) (i32.const -1)))"""
+    manifest = Manifest("guest", capabilities=Capabilities(network=("udp:127.0.0.1:9",)))
+    wasm = module_of(body, extra=SAY + '(data (i32.const 512) "udp:127.0.0.1:9")').wasm
+    path = started.module(with_sections(wasm, {"wbpf.manifest": manifest.to_json()}))
+    started.run([str(WBPF)], path, "--allow", "network", "--duration", "100ms")
+    process = subprocess.Popen(
+        [str(WBPF), "run", path, "--allow", "network"], stdout=subprocess.PIPE, env=started.environment
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
+    before = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 128 + signal.SIGINT and time.monotonic() - before < 0.9
+    process.stdout.close()
 
 
 def test_objects_of_other_kinds_are_pythons(compiled: Callable[..., bytes]) -> None:

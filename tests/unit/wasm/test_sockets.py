@@ -127,7 +127,8 @@ def test_a_path(tmp_path: Path, kind: int) -> None:
         ("tcp:[::1:80", False), ("tcp:[1.2.3.4]:80", False), ("tcp:::1:80", False),
         ("tcp:[fe80::1%lo]:80", False),
         ("tcp:-a:80", False), ("icmp:a:80", False), ("TCP:a:80", False), ("unix:x", False), ("unix:/", False),
-        ("unix:/a*", False), ("unix:/*/a", False), ("unix:/" + 107 * "x", False), (f"tcp:{254 * 'a'}:80", False),
+        ("unix:/a*", False), ("unix:/*/a", False), ("unix:/" + 107 * "x", False),
+        (f"tcp:{254 * 'a'}:80", False),
         ("tcp:\u00e4:80", False),
     ],
 )  # fmt: skip
