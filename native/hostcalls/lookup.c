@@ -14,6 +14,7 @@ struct lookup {
     _Atomic int users; /* the guest and the thread; who is last frees it */
     struct address address;
     int done_fd; /* readable when the rest is there */
+    _Atomic bool is_done;
     int error;
     struct addrinfo *found;
 };
@@ -44,6 +45,7 @@ static void *resolve(void *data)
                              .ai_flags = AI_NUMERICSERV | (lookup->address.is_number ? AI_NUMERICHOST : 0)};
     snprintf(port, sizeof port, "%u", lookup->address.port);
     lookup->error = getaddrinfo(lookup->address.where, port, &hints, &lookup->found);
+    atomic_store(&lookup->is_done, true);
     (void)!write(lookup->done_fd, &one, sizeof one);
     lookup_drop(lookup);
     return NULL;
@@ -69,8 +71,7 @@ static int start(struct lookup *lookup)
 static bool is_free(wbpf_guest *guest)
 {
     struct lookup *before = guest->lookup;
-    uint64_t done;
-    if (before && read(before->done_fd, &done, sizeof done) != sizeof done) {
+    if (before && !atomic_load(&before->is_done)) {
         wbpf_guest_refuse(guest, false, "%s is still being looked up", before->address.where);
         return false;
     }
@@ -105,7 +106,7 @@ int lookup_run(wbpf_guest *guest, const struct address *address, uint64_t end_ns
             wbpf_guest_refuse(guest, false, "%s could not be looked up in time", address->where);
         return error == -EAGAIN ? -ETIMEDOUT : error;
     }
-    if (!error && lookup->error) {
+    if (!error && atomic_load(&lookup->is_done) && lookup->error) {
         wbpf_guest_refuse(guest, false, "%s: %s", address->where, gai_strerror(lookup->error));
         error = -ENOENT;
     }

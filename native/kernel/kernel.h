@@ -245,8 +245,8 @@ void wbpf_wait_set_remove(wbpf_wait_set *set, const wbpf_ring_reader *ring);
 /* A descriptor with events of epoll, beside rings of either kind. */
 int wbpf_wait_set_add_fd(wbpf_wait_set *set, int fd, uint32_t events, uint32_t tag);
 void wbpf_wait_set_remove_fd(wbpf_wait_set *set, int fd);
-/* Tags of rings with records and of descriptors with events, at most `max`, starting behind where the last call ended; 0: time is up, or it
- * was woken. timeout_ms < 0: no limit. */
+/* Tags of rings with records and of descriptors with events, at most `max`, starting behind where the last
+ * call ended; 0: time is up, or it was woken. timeout_ms < 0: no limit. */
 int wbpf_wait_set_wait(wbpf_wait_set *set, int timeout_ms, uint32_t *tags, uint32_t max);
 /* End the wait that is under way or comes next; from any thread or signal handler. */
 void wbpf_wait_set_wake(wbpf_wait_set *set);
