@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,44 @@ def test_maps_and_helpers(tmp_path: Path) -> None:
 
         answers = check_alike(work)
     assert answers.endswith(u32(5) + u32(0) + words(20, 2))  # as two of three runs of `book` left it
+
+
+@pytest.fixture
+def one_processor() -> Iterator[None]:
+    """Programs that are run in turn find the same per-CPU values."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.usefixtures("one_processor")
+def test_maps_of_the_benchmark(tmp_path: Path) -> None:
+    """Each program works three times on the elements by i * 7 of 1024, for i below 100."""
+    each = {"hash": 8, "lru_hash": 8, "percpu_hash": 16, "array": 8, "percpu_array": 16}
+    with UserObject.open(compile_bpf(BENCH / "maps.bpf.c", tmp_path / "maps.o")) as one:
+        one.load()
+        script = Script("aarch64")
+        script.load_object(one)
+        for name, key in itertools.product(("hash", "lru_hash", "percpu_hash"), range(1024)):
+            script.update(name, u32(key), bytes(each[name]))
+        script.update("lpm_trie", u32(1) + u32(0x80), words(0))  # addresses that begin with a bit of 1
+        order = sorted(one.programs, key=lambda name: name.endswith("lookup"))
+        for name in order * 3:
+            script.run_on_frame(name, bytes(64))
+        for name, key in itertools.product(each, range(1024)):
+            script.look_up(name, u32(key))
+        script.look_up("lpm_trie", u32(1) + u32(0x80))
+        answers = script.answers()
+    assert answers.read(16 * 3 * len(order)) == words(0, 0) * 3 * len(order)
+    places = {i * 7 & 1023: i for i in range(100)}
+    for name, key in itertools.product(each, range(1024)):
+        found, *values = struct.unpack(f"<q{each[name] // 8}Q", answers.read(8 + each[name]))
+        # An update stores i, and a lookup adds it; percpu_array has lookups alone.
+        times = 3 if name == "percpu_array" else 2
+        assert (found, sum(values)) == (0, times * places.get(key, 0)), f"{name}: {key}"
+    found, value = struct.unpack("<qQ", answers.read())
+    assert (found, value) == (0, 3 * sum(i for i in range(100) if i * 2654435761 & 0x80))
 
 
 def test_probe_sites(tmp_path: Path) -> None:
