@@ -37,6 +37,7 @@ class Tracing:
         self._is_command = bool(command)
         self._traced: Traced | None = None
         self._watcher: threading.Thread | None = None
+        self._ends_here = False
         if command:
             self._traced = Traced.launch(command, stdout=sys.stderr.fileno() if is_quiet else None)
         elif pid is not None:
@@ -60,7 +61,8 @@ class Tracing:
     def _wait(self, guest: Guest) -> None:
         assert self._traced is not None
         status = self._traced.wait()
-        self.status = 128 - status if status < 0 else status
+        if not self._ends_here:
+            self.status = 128 - status if status < 0 else status
         guest.finish()
 
     def __enter__(self) -> Self:
@@ -71,6 +73,8 @@ class Tracing:
     ) -> None:
         if self._traced is None:
             return
+        process = self._traced.process
+        self._ends_here = process is not None and process.poll() is None
         self._traced.close()
         if self._is_command:
             self._end(self._traced)

@@ -140,9 +140,9 @@ def test_a_command_ends_with_the_run(probes: Path, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     script = f"echo $$ > {note}; exec sleep 1000"
     done = subprocess.run(
-        [*RUN, probes, "--duration", "1s", "--", "/bin/sh", "-c", script], capture_output=True, timeout=60
+        [*RUN, probes, "--duration", "2s", "--", "/bin/sh", "-c", script], capture_output=True, timeout=60
     )
-    assert done.returncode in (0, 143), done.stderr
+    assert done.returncode == 0, done.stderr  # not that of a command that was ended
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
 
