@@ -244,7 +244,7 @@ uint32_t schema_add(const struct mapping *map, const struct process *self, const
 bool schema_next(const struct mapping *map, uint32_t *offset, uint32_t *schema_id, const char **text,
                  uint32_t *text_bytes);
 
-/* ---- recorder.c: this process's recorder, and a writer a thread ---- */
+/* ---- recorder.c, threads.c, host.c: this process's recorder, and a writer a thread ---- */
 
 #define ID_SETS 8
 
