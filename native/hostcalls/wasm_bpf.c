@@ -130,6 +130,28 @@ static wasm_trap_t *attach_bpf_program(void *env, wasmtime_caller_t *caller, was
     return answer(guest, values, link > 0 ? 0 : link, false);
 }
 
+/* To a folder that the module was given, by its descriptor: below 0 for none, and modules of wasm-bpf are given
+ * none. Skeletons of its later SDK import this for programs that have a target in words too. */
+static wasm_trap_t *attach_bpf_program_fd(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values,
+                                          size_t size)
+{
+    wbpf_guest *guest = env;
+    wbpf_guest_argument name;
+    if (values[2].i32 < 0) {
+        values[2].i32 = 0;
+        return attach_bpf_program(env, caller, values, size);
+    }
+    if (!has_object(guest, values[0].i64))
+        return answer(guest, values, -EBADF, false);
+    if (!read_text(guest, (uint32_t)values[1].i32, &name))
+        return answer(guest, values, -EFAULT, false);
+    guest->failed = "wasm_attach_bpf_program_fd";
+    guest->failed_with = -EBADF;
+    guest->failed_speaking = false;
+    tell(guest, (const char *)name.data, name.bytes);
+    return answer(guest, values, -EBADF, false);
+}
+
 static wasm_trap_t *map_fd_by_name(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values,
                                    size_t size)
 {
@@ -294,6 +316,7 @@ int guest_link_wasm_bpf(wbpf_guest *guest, char *why)
         {"wasm_load_bpf_object", "ii", "I", load_bpf_object},
         {"wasm_close_bpf_object", "I", "i", close_bpf_object},
         {"wasm_attach_bpf_program", "Iii", "i", attach_bpf_program},
+        {"wasm_attach_bpf_program_fd", "Iii", "i", attach_bpf_program_fd},
         {"wasm_bpf_map_fd_by_name", "Ii", "i", map_fd_by_name},
         {"wasm_bpf_map_operate", "iiiiiI", "i", map_operate},
         {"wasm_bpf_buffer_poll", "Iiiiiii", "i", buffer_poll},

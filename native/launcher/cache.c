@@ -57,7 +57,7 @@ int cache_find(struct cached *cached, const void *wasm, size_t bytes)
         return -1;
     blake2b_init(&hash, DIGEST_BYTES);
     blake2b_update(&hash, wasm, bytes);
-    snprintf(key, sizeof key, "%s %s False", WBPF_WASMTIME_VERSION, machine.machine);
+    snprintf(key, sizeof key, "%s %s %s False", WBPF_VERSION, WBPF_WASMTIME_VERSION, machine.machine);
     if (path_of(hash, folder, key, "cwasm", cached->code) != 0)
         return -1;
     snprintf(key, sizeof key, "plan %s %s %s", WBPF_VERSION, WBPF_WASMTIME_VERSION, machine.machine);

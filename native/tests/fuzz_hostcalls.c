@@ -253,6 +253,7 @@ static const struct function functions[] = {
         {"wasm_bpf", "wasm_load_bpf_object", "ii", true},
     {"wasm_bpf", "wasm_close_bpf_object", "I", false},
     {"wasm_bpf", "wasm_attach_bpf_program", "Iii", false},
+    {"wasm_bpf", "wasm_attach_bpf_program_fd", "Iii", false},
     {"wasm_bpf", "wasm_bpf_map_fd_by_name", "Ii", false},
     {"wasm_bpf", "wasm_bpf_map_operate", "iiiiiI", false},
 };

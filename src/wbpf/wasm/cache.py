@@ -33,7 +33,7 @@ class Cache:
 
     def path(self, wasm: bytes, with_fuel: bool) -> Path:
         """Where a module's code is or would be."""
-        return self._path(wasm, f"{VERSION} {os.uname().machine} {with_fuel}", "cwasm")
+        return self._path(wasm, f"{__version__} {VERSION} {os.uname().machine} {with_fuel}", "cwasm")
 
     def plan_path(self, wasm: bytes) -> Path:
         """Where its plan is or would be."""

@@ -11,6 +11,7 @@ _WASM_BPF = (
     "wasm_load_bpf_object",
     "wasm_close_bpf_object",
     "wasm_attach_bpf_program",
+    "wasm_attach_bpf_program_fd",
     "wasm_bpf_map_fd_by_name",
     "wasm_bpf_map_operate",
     "wasm_bpf_buffer_poll",

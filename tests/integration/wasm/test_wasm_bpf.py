@@ -65,6 +65,19 @@ def test_every_sample_of_every_ring_reaches_the_guest(
     assert ran.printed() == [1000] + [mark] * 100
 
 
+def test_a_target_by_descriptor(elf: bytes, call: Call) -> None:
+    """None is as no target in words; and modules of wasm-bpf are given no folders."""
+    named = "(call $wasm_attach_bpf_program (local.get $h) (i32.const 256) (i32.const 0))"
+    by_fd = named.replace("program (", "program_fd (").replace("(i32.const 0)", "(i32.const {})")
+    body = load(elf).replace(named, by_fd.format(-1)) + until(10)
+    body += f"(call $exit {by_fd.format(3)})"
+    ran = Ran(module_of(body, extra=SAMPLE + COUNT, compat=elf))
+    ran.until(1)
+    call(10)
+    assert ran.end().exit_status == errno.EBADF
+    assert ran.printed() == [1000] + [7] * 10
+
+
 def test_closing_detaches(elf: bytes, call: Call) -> None:
     body = load(elf) + "(call $exit (call $wasm_close_bpf_object (local.get $h)))"
     before = links()

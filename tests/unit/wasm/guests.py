@@ -23,6 +23,7 @@ WASM_BPF = {
     "wasm_load_bpf_object": ("ii", "I"),
     "wasm_close_bpf_object": ("I", "i"),
     "wasm_attach_bpf_program": ("Iii", "i"),
+    "wasm_attach_bpf_program_fd": ("Iii", "i"),
     "wasm_bpf_map_fd_by_name": ("Ii", "i"),
     "wasm_bpf_map_operate": ("iiiiiI", "i"),
     "wasm_bpf_buffer_poll": ("Iiiiiii", "i"),
