@@ -130,8 +130,8 @@ static wasm_trap_t *attach_bpf_program(void *env, wasmtime_caller_t *caller, was
     return answer(guest, values, link > 0 ? 0 : link, false);
 }
 
-/* To a folder that the module was given, by its descriptor: below 0 for none, and modules of wasm-bpf are given
- * none. Skeletons of its later SDK import this for programs that have a target in words too. */
+/* To a folder that the module was given, by its descriptor: below 0 for none, and modules of wasm-bpf are
+ * given none. Skeletons of its later SDK import this for programs that have a target in words too. */
 static wasm_trap_t *attach_bpf_program_fd(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values,
                                           size_t size)
 {
