@@ -14,7 +14,8 @@ from typing import Any
 
 from tests.fuzz.messages import damage
 from tests.fuzz.running import main
-from tests.unit.coordinator.simulated import Cluster, HostDouble
+from tests.unit.coordinator.doubles import HostDouble
+from tests.unit.coordinator.simulated import Cluster
 from tests.unit.coordinator.test_protocol import Request, run
 from wbpf.collector.intake import Intake
 from wbpf.coordinator.attending import Attending

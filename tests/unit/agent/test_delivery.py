@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.coordinator.simulated import AttachedDouble, Cluster, Written, piece_of
+from tests.unit.coordinator.doubles import AttachedDouble, Written, piece_of
+from tests.unit.coordinator.simulated import Cluster
 from wbpf.agent.delivery import MESSAGES_OPEN, Delivery, first_ticks
 from wbpf.agent.watched import Watched
 from wbpf.records.layout import RECORD_HEADER, STAMPED

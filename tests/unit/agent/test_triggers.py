@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.coordinator.simulated import AttachedDouble, Cluster, SegmentDouble
+from tests.unit.coordinator.doubles import AttachedDouble, SegmentDouble
+from tests.unit.coordinator.simulated import Cluster
 from wbpf.agent import AgentSpec, TriggerLimit
 from wbpf.agent.triggers import HELD_MOST, SLOTS_MOST, UNANSWERED_MOST, Triggers, fire_id
 from wbpf.recorder import Fired

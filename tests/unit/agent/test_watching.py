@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.coordinator.simulated import AttachedDouble, Cluster, HostDouble
+from tests.unit.coordinator.doubles import AttachedDouble, HostDouble
+from tests.unit.coordinator.simulated import Cluster
 from wbpf.agent.watched import Watched
 from wbpf.agent.watching import POLL_FIRST_S, Watching
 from wbpf.recorder import Piece

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import wbpf
-from tests.unit.coordinator.simulated import Cluster, HostDouble
+from tests.unit.coordinator.doubles import HostDouble
+from tests.unit.coordinator.simulated import Cluster
 from wbpf.agent.segments import Segments
 from wbpf.records import Conclusion, Piece, Status, decode_run
 from wbpf.records.layout import Kind

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tests.unit.coordinator.simulated import Cluster, HostDouble
+from tests.unit.coordinator.doubles import HostDouble
+from tests.unit.coordinator.simulated import Cluster
 from wbpf.coordinator import AdmissionSpec, CoordinatorSpec, Patience
 from wbpf.coordinator.offset import OffsetEstimate
 from wbpf.errors import WireError

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tests.unit.coordinator.simulated import Cluster, HostDouble
+from tests.unit.coordinator.doubles import HostDouble
+from tests.unit.coordinator.simulated import Cluster
 from tests.unit.coordinator.test_coordination import TRACE, connected, visit
 from wbpf.agent import TriggerLimit
 from wbpf.coordinator import AdmissionSpec, CoordinatorSpec

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.coordinator.simulated import Cluster, HostDouble
+from tests.unit.coordinator.doubles import HostDouble
+from tests.unit.coordinator.simulated import Cluster
 from tests.unit.coordinator.test_coordination import TRACE, connected, part, send, visit
 from wbpf.records import Status
 from wbpf.records.layout import Kind

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.coordinator.simulated import Cluster, HostDouble
+from tests.unit.coordinator.doubles import HostDouble
+from tests.unit.coordinator.simulated import Cluster
 from wbpf.records import Status
 from wbpf.records.layout import Direction, Kind
 
