@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from wbpf.wasm import Grants, Module
+from wbpf.wasm.limits import Limits
 
 FOLDER = Path(sys.argv[1])
+#: An emulated machine takes many times as long for all that a module does.
+PATIENT = Limits(deadline_ms=120_000)
 
 
 class Archive(http.server.SimpleHTTPRequestHandler):
@@ -33,7 +36,7 @@ def traced(module: str, btf: str | None = None) -> dict[str, Any]:
     """What a module tells of three commands, or how it ends."""
     events: list[dict[str, Any]] = []
     guest = Module.open(FOLDER / f"programs/{module}.wasm").start(
-        grants=Grants.all(), btf=btf, on_event=lambda event: events.append(event.fields)
+        grants=Grants.all(), limits=PATIENT, btf=btf, on_event=lambda event: events.append(event.fields)
     )
     with guest:
         while not events and not guest.has_ended:
