@@ -71,7 +71,7 @@ def have_capabilities(names: Iterable[str], status: str | None = None) -> Answer
         names: such as `CAP_BPF`.
         status: text of a /proc/PID/status; None for this process's own.
     """
-    names = list(names)
+    names = sorted(names)
     what = f"the right to load eBPF programs ({' and '.join(names)})"
     text = Path("/proc/self/status").read_text() if status is None else status
     line = next((line for line in text.splitlines() if line.startswith("CapEff:")), None)
