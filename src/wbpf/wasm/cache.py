@@ -7,11 +7,10 @@ that is not so, modules are compiled each time.
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
 
 from wbpf import __version__, _native
+from wbpf.bpf.code_folder import CodeFolder
 from wbpf.envvars import CACHE_DIR
 from wbpf.wasm.engine import VERSION
 
@@ -30,6 +29,7 @@ class Cache:
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self.folder = (CACHE_DIR.read() if folder is None else Path(folder)) / "wasm"
+        self._files = CodeFolder(self.folder)
 
     def path(self, wasm: bytes, with_fuel: bool) -> Path:
         """Where a module's code is or would be."""
@@ -45,48 +45,21 @@ class Cache:
         return self.folder / f"{digest.hexdigest()}.{ending}"
 
     def find(self, wasm: bytes, with_fuel: bool) -> _native.WasmModule | None:
-        """The module's code; None if it is not there, or nobody knows who wrote it."""
-        path = self.path(wasm, with_fuel)
-        if not self._is_ours(self.folder, stat.S_ISDIR) or not self._is_ours(path, stat.S_ISREG):
+        """The module's code; None if it is not there, or somebody else could have written it."""
+        fd = self._files.open(self.path(wasm, with_fuel).name)
+        if fd is None:
             return None
-        return _native.WasmModule.load(str(path), with_fuel)[0]
+        try:
+            return _native.WasmModule.load(f"/proc/self/fd/{fd}", with_fuel)[0]
+        finally:
+            os.close(fd)
 
     def keep(self, wasm: bytes, with_fuel: bool, module: _native.WasmModule) -> None:
         """Write a module's code, unless the folder can't be trusted or written."""
-        self._write(self.path(wasm, with_fuel), lambda fd: module.save(fd)[0] == 0)
+        self._files.keep(self.path(wasm, with_fuel).name, lambda fd: module.save(fd)[0] == 0)
 
     def keep_plan(self, wasm: bytes, plan: bytes) -> None:
         """Write its plan, unless it is there; see keep()."""
-        path = self.plan_path(wasm)
-        if not self._is_ours(path, stat.S_ISREG) or path.read_bytes() != plan:
-            self._write(path, lambda fd: os.write(fd, plan) == len(plan))
-
-    def _write(self, path: Path, write: Callable[[int], bool]) -> None:
-        new = path.with_name(f"{path.name}.{os.getpid()}")
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self._is_ours(self.folder, stat.S_ISDIR):
-                return
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        except OSError:
-            return
-        try:
-            written = write(fd)
-        except OSError:
-            written = False
-        finally:
-            os.close(fd)
-        if written:
-            new.replace(path)
-        else:
-            new.unlink()
-
-    @staticmethod
-    def _is_ours(path: Path, is_kind: object) -> bool:
-        try:
-            status = os.lstat(path)
-        except OSError:
-            return False
-        assert callable(is_kind)
-        others = stat.S_IWGRP | stat.S_IWOTH
-        return bool(is_kind(status.st_mode)) and status.st_uid == os.geteuid() and not status.st_mode & others
+        name = self.plan_path(wasm).name
+        if self._files.read(name) != plan:
+            self._files.keep(name, lambda fd: os.write(fd, plan) == len(plan))

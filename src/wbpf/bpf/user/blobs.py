@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from wbpf.bpf.code_folder import CodeFolder
 from wbpf.envvars import CACHE_DIR
 from wbpf.errors import FormatError
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _MAGIC = b"wbpfaot1"
 _HASH_BYTES = 24
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,58 +152,18 @@ def unpack(section: bytes, key: str) -> Translation | None:
 
 def find(key: str) -> Translation | None:
     """One of the cache; None if it is not there, is damaged, or somebody else could have written it."""
+    kept = _folder().read(key)
     try:
-        folder = _open_folder()
-    except OSError:
+        return None if kept is None else Translation.parse(kept)
+    except FormatError:
         return None
-    try:
-        fd = os.open(key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError:
-        return None
-    finally:
-        os.close(folder)
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-        if not _is_own(fd, stat.S_ISREG):
-            return None
-        try:
-            return Translation.parse(file.read())
-        except FormatError:
-            return None
 
 
 def keep(key: str, translation: Translation) -> None:
     """Put one into the cache, unless its folder can't be trusted or written."""
-    try:
-        _folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = _open_folder()
-    except OSError:
-        return
-    new = f"{key}.{os.getpid()}"
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(new, flags, 0o600, dir_fd=folder), "wb") as file:  # noqa: PTH123
-            file.write(translation.to_bytes())
-        os.rename(new, key, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        return
-    finally:
-        os.close(folder)
+    content = translation.to_bytes()
+    _folder().keep(key, lambda fd: os.write(fd, content) == len(content))
 
 
-def _folder() -> Path:
-    return CACHE_DIR.read() / "user"
-
-
-def _open_folder() -> int:
-    """The cache's. Raises OSError: it is not there, or not the user's own."""
-    fd = os.open(_folder(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    if _is_own(fd, stat.S_ISDIR):
-        return fd
-    os.close(fd)
-    raise PermissionError
-
-
-def _is_own(fd: int, is_kind: object) -> bool:
-    assert callable(is_kind)
-    status = os.fstat(fd)
-    return bool(is_kind(status.st_mode)) and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
+def _folder() -> CodeFolder:
+    return CodeFolder(CACHE_DIR.read() / "user")
