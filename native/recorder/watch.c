@@ -1,6 +1,7 @@
 /*
  * Search and watch. One pass over the directories serves any number of ids: each RUN_NEW id is hashed and
- * looked up in a bit filter; only a chunk with a hit is copied, checked, and parsed.
+ * looked up in a bit filter; only a chunk with a hit is copied, checked, and parsed. What a search has seen
+ * in the directories serves the next ones (watch_summary.c).
  */
 #include "watch.h"
 #include <errno.h>
@@ -29,6 +30,7 @@ int wbpf_watch_create(wbpf_segment *segment, wbpf_watch **out)
     if (w) {
         w->segment = segment;
         w->words = calloc(fixed->chunk_count, sizeof *w->words);
+        w->summaries = calloc(fixed->chunk_count, sizeof *w->summaries);
         w->copy = malloc(fixed->chunk_bytes);
         w->capacity = 64;
         w->entries = calloc(w->capacity, sizeof *w->entries);
@@ -36,7 +38,8 @@ int wbpf_watch_create(wbpf_segment *segment, wbpf_watch **out)
         w->filter = calloc(1, 1u << (w->filter_bits - 3));
         w->kernel = kernel_cursors_create(segment);
     }
-    if (!w || !w->words || !w->copy || !w->entries || !w->filter || (segment->kernel && !w->kernel)) {
+    if (!w || !w->words || !w->summaries || !w->copy || !w->entries || !w->filter ||
+        (segment->kernel && !w->kernel)) {
         if (w)
             wbpf_watch_destroy(w);
         return -ENOMEM;
@@ -48,6 +51,7 @@ int wbpf_watch_create(wbpf_segment *segment, wbpf_watch **out)
 void wbpf_watch_destroy(wbpf_watch *w)
 {
     free(w->words);
+    free(w->summaries);
     free(w->copy);
     free(w->entries);
     free(w->filter);
@@ -312,10 +316,12 @@ static int poll_chunk(wbpf_watch *w, uint32_t chunk)
             return 0;
         uint32_t old_front = word_generation(word) == word_generation(old) ? word_front(old) : 0;
         w->words[chunk] = word;
-        if (word_generation(word) & 1 || !word_front(word))
+        if (word_generation(word) & 1 || !word_front(word) || 8 * word_slots(word) > map->fixed.chunk_bytes)
             return 0;
-        if (8 * word_slots(word) > map->fixed.chunk_bytes ||
-            !has_hit(w, chunk_data(map, chunk), map->fixed.chunk_bytes, word_slots(word)))
+        if (word == old && !watch_may_have_fresh(w, chunk, word))
+            return 0;
+        if (w->any_fresh ? !watch_summarise(w, chunk, word)
+                         : !has_hit(w, chunk_data(map, chunk), map->fixed.chunk_bytes, word_slots(word)))
             return 0;
         if (copy_chunk(w, chunk, word, &use))
             return parse_chunk(w, chunk, word, old_front, false, use);
@@ -351,6 +357,7 @@ int wbpf_watch_poll(wbpf_watch *w, const wbpf_piece **pieces, size_t *count, uin
     const struct wbpf_segment_header *h = w->segment->map.header;
     int error = 0;
     empty(w);
+    watch_note_fresh(w);
     if (w->count > w->removed)
         for (uint32_t chunk = 0; chunk < w->segment->map.fixed.chunk_count && !error; chunk++)
             error = poll_chunk(w, chunk);

@@ -16,6 +16,16 @@ struct buffer {
     size_t used, size;
 };
 
+enum { SUMMARY_BITS = 4096 };
+
+/* The ids that a chunk's directory names. */
+struct summary {
+    uint64_t bits[SUMMARY_BITS / 64];
+    uint64_t word; /* what it was read under; 0: not read */
+};
+
+enum { FRESH_MOST = 64 }; /* more are looked for in the directories: that takes less then */
+
 struct wbpf_watch {
     wbpf_segment *segment;
     struct entry *entries; /* open addressing, a power of two */
@@ -24,7 +34,10 @@ struct wbpf_watch {
     uint64_t *filter;
     uint32_t filter_bits; /* log2 */
     uint64_t *words;      /* as last read, a chunk */
-    uint8_t *copy;        /* of one chunk's records and directory */
+    struct summary *summaries;
+    uint64_t fresh[FRESH_MOST]; /* their hashes */
+    uint32_t fresh_count;       /* above FRESH_MOST: not all */
+    uint8_t *copy;              /* of one chunk's records and directory */
     struct buffer pieces, data, breadcrumbs, laterals;
     struct kernel_cursors *kernel; /* NULL: no kernel chunks */
 };
@@ -44,9 +57,8 @@ static inline struct entry *find(const wbpf_watch *w, uint64_t hash, uint64_t lo
     }
 }
 
-static inline const struct entry *lookup(const wbpf_watch *w, uint64_t lo, uint64_t hi)
+static inline const struct entry *lookup_hash(const wbpf_watch *w, uint64_t hash, uint64_t lo, uint64_t hi)
 {
-    uint64_t hash = hash_in(w, lo, hi);
     uint32_t bit = (uint32_t)hash & ((1u << w->filter_bits) - 1);
     if (__builtin_expect(!(w->filter[bit / 64] >> (bit % 64) & 1), 1))
         return NULL;
@@ -54,8 +66,23 @@ static inline const struct entry *lookup(const wbpf_watch *w, uint64_t lo, uint6
     return e->used ? e : NULL;
 }
 
+static inline const struct entry *lookup(const wbpf_watch *w, uint64_t lo, uint64_t hi)
+{
+    return lookup_hash(w, hash_in(w, lo, hi), lo, hi);
+}
+
 /* Give `bytes` of records to the caller of the poll, as the piece that `what` describes but for its counts.
  */
 int watch_add_piece(wbpf_watch *w, const wbpf_piece *what, const uint8_t *records, uint32_t bytes);
+
+/* ---- watch_summary.c ---- */
+
+/* At the beginning of a poll. */
+void watch_note_fresh(wbpf_watch *w);
+/* False: what the word covers names no fresh id. */
+bool watch_may_have_fresh(wbpf_watch *w, uint32_t chunk, uint64_t word);
+/* Reads the directory, of at most a chunk, for that; whether it names an id of the set: a hint, for it may be
+ * recycled meanwhile. */
+bool watch_summarise(wbpf_watch *w, uint32_t chunk, uint64_t word);
 
 #endif

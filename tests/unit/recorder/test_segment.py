@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,36 @@ def test_a_watch_returns_what_is_new(segment: Path) -> None:
             pass
         assert watch.poll() == ([], 0)
         assert {piece.trace_id for piece in watch.dump()} > {wanted}
+
+
+def test_what_is_asked_for_later_is_found_as_by_a_new_watch(segment: Path) -> None:
+    """What a watch remembers of chunks serves its next searches, whatever was written or recycled since."""
+    numbers = random.Random(5)
+    ids: list[bytes] = []
+
+    def pieces_of(watch: Watch, wanted: list[bytes]) -> set[tuple[Any, ...]]:
+        watch.add(wanted)
+        found = watch.poll()[0]
+        watch.remove(wanted)
+        return {(one.trace_id, one.chunk, one.uses, one.start_unit, bytes(one.data)) for one in found}
+
+    with Segment.open(segment) as reader:
+        watch, found = Watch(reader), 0
+        watch.add([bytes(15) + b"\1"])  # always
+        for turn in range(150):
+            for _ in range(numbers.choice((0, 3, 60))):
+                with wbpf.trace("request") as trace:
+                    wbpf.event("filling", text="x" * numbers.randrange(600))
+                ids.append(bytes.fromhex(trace.trace_id))
+            if turn % 3 == 0:
+                assert watch.poll() == ([], reader.counters().lost_until_ticks)
+            most = 100 if turn % 10 == 0 else 4  # a few are looked for in what is remembered, many are not
+            wanted = numbers.sample(ids[-4000:], min(most, len(ids))) + ids[-1:]
+            pieces = pieces_of(watch, wanted)
+            assert pieces == pieces_of(Watch(reader), wanted)
+            found += len(pieces)
+        counters = reader.counters()
+        assert found > 300 and counters.recycled_records > counters.resident_records
 
 
 def test_clearing_marks_what_no_live_process_writes_to(segment: Path) -> None:
