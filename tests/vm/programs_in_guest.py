@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +63,30 @@ def remove_folders() -> None:
     assert kept.is_dir()
 
 
+def by_command(work: Callable[[], None]) -> tuple[str, list[dict[str, Any]]]:
+    """The events of kprobe while something is done, by `wbpf run`; and which program that was."""
+    words = ["wbpf", "run", "--allow", "all", "-v", "-o", "json", "/programs/kprobe.wasm"]
+    environment = {**os.environ, "WBPF_CACHE_DIR": "/tmp/cache", "HOME": "/tmp"}
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert said == "info: attached\n", said + process.communicate()[1]
+    program = str(Path(f"/proc/{process.pid}/exe").readlink())
+    work()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert not err, err
+    events = [json.loads(line) for line in out.splitlines()]
+    return program, [one for one in events if one["pid"] == os.getpid()]
+
+
 if __name__ == "__main__":
+    for start in ("cold", "warm"):
+        program, events = by_command(remove_files)
+        print(start, json.dumps(events))
+        print(f"{start}: by {program}")
     print("kprobe", json.dumps(traced("kprobe", remove_files)))
     print("lsm", json.dumps(traced("lsm", remove_folders, deny="precious")))
     Path("/tmp/precious").rmdir()

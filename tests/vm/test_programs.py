@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,23 @@ def events_of(output: str, name: str) -> list[dict[str, Any]]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kernel", ["5.10", "6.1", "6.12"])
 def test_kprobe_and_lsm(kernel: str, modules: Path) -> None:
-    files = {**guest_python("wasmtime"), "programs": modules, "programs_in_guest.py": CHECKS}
+    command = {"usr/bin/wbpf": Path(sys.executable).with_name("wbpf")}
+    files = {
+        **guest_python("wasmtime", "typer", "annotated-doc", "shellingham"),
+        **command,
+        "programs": modules,
+        "programs_in_guest.py": CHECKS,
+    }
     result = run_in_vm(kernel, ["python", "/programs_in_guest.py"], files=files, timeout_s=180)
     print(result.output)
     assert result.status == 0, result.output
-    removed = events_of(result.output, "kprobe")
-    assert [(one["name"], one["result"]) for one in removed] == [
-        *((f"/tmp/file-{number}", 0) for number in range(50)),
-        ("/tmp/nothing", -2),
-    ]
+    for name in ("cold", "warm", "kprobe"):  # by `wbpf run`, with Python and without, and by the API
+        removed = events_of(result.output, name)
+        assert [(one["name"], one["result"]) for one in removed] == [
+            *((f"/tmp/file-{number}", 0) for number in range(50)),
+            ("/tmp/nothing", -2),
+        ], name
+    assert "cold: by /usr/bin/python" in result.output and "warm: by /usr/bin/wbpf" in result.output
     folders = events_of(result.output, "lsm")
     assert [(one["name"], one["denied"]) for one in folders] == [
         *((f"folder-{number}", False) for number in range(20)),
