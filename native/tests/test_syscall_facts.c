@@ -13,6 +13,7 @@ int main(void)
     return 77;
 }
 #else
+#include "program_of.h"
 #include "user/syscall_state.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -84,16 +85,6 @@ static uint64_t at_event(struct wbpf_env *env, uint64_t context)
         got ? seen.bad++ : seen.good++;
     }
     return 0;
-}
-
-static wbpf_user_program *program_of(uint64_t (*function)(struct wbpf_env *, uint64_t))
-{
-    unsigned char code[12] = {0x48, 0xb8, [10] = 0xff, 0xe0};
-    wbpf_user_program *program;
-    memcpy(code + 2, &function, sizeof function);
-    wbpf_user_spec spec = {.code = code, .bytes = sizeof code};
-    CHECK(wbpf_user_program_create(&spec, &program) == 0);
-    return program;
 }
 
 /* ---- a process that is traced: by a thread of its own, as always ---- */

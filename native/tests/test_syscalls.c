@@ -12,6 +12,7 @@ int main(void)
     return 77;
 }
 #else
+#include "program_of.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -77,17 +78,6 @@ static uint64_t on_raw_entry(struct wbpf_env *env, uint64_t context)
     seen->raw_first = ((const uint64_t *)(uintptr_t)words[0])[14]; /* rdi */
     seen->all_entries++;
     return 0;
-}
-
-/* A program that calls a function of this file. */
-static wbpf_user_program *program_of(uint64_t (*function)(struct wbpf_env *, uint64_t))
-{
-    unsigned char code[12] = {0x48, 0xb8, [10] = 0xff, 0xe0};
-    wbpf_user_program *program;
-    memcpy(code + 2, &function, sizeof function);
-    wbpf_user_spec spec = {.code = code, .bytes = sizeof code};
-    CHECK(wbpf_user_program_create(&spec, &program) == 0);
-    return program;
 }
 
 /* ---- attaching, in a thread of its own, as the process that is traced has one ---- */

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.wasm_bpf.conftest import HERE, Build, Running
-from tests.integration.wasm_bpf.test_examples import named_true
+from tests.integration.wasm_bpf.test_examples import check_fifty_runs, named_true
 
 
 @pytest.mark.slow
@@ -25,10 +24,4 @@ def test_bootstrap(build: Build, run: Callable[..., Running], tmp_path: Path) ->
     subprocess.run(["tinygo", "build", "-target", "wasip1", "-o", module, "."], cwd=folder, check=True)
     program = named_true(tmp_path)
     running = run(module, program.name, 50).ready()
-    pids = set()
-    for _ in range(50):
-        process = subprocess.Popen([program])
-        process.wait()
-        pids.add(process.pid)
-    seen = Counter(tuple(line.split()) for line in running.end())
-    assert seen == Counter((what, program.name, str(pid)) for what in ("EXEC", "EXIT") for pid in pids)
+    check_fifty_runs(program, running)
