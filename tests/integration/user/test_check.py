@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,10 +126,16 @@ def test_foreseen_is_what_happens_to_a_process(
     target.do("run 1")
 
 
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_looking_changes_nothing(places: bytes, target: Target) -> None:
     """A process without the runtime has none afterwards either, and is found to have the same."""
     idle = subprocess.Popen(["sleep", "100"])
     try:
+        while "libc" not in Path(f"/proc/{idle.pid}/maps").read_text() or state_of(idle.pid) != "S":
+            time.sleep(0.001)  # it is still loading its libraries
         found = checked(places, Subject(idle.pid))
         maps = Path(f"/proc/{idle.pid}/maps").read_text()
     finally:
