@@ -409,21 +409,15 @@ std::string Payload::text() const
 
 int level_from(PyObject *value)
 {
-    static const struct {
-        const char *name;
-        int level;
-    } names[] = {{"trace", WBPF_LEVEL_TRACE}, {"debug", WBPF_LEVEL_DEBUG}, {"info", WBPF_LEVEL_INFO},
-                 {"warn", WBPF_LEVEL_WARN},   {"error", WBPF_LEVEL_ERROR}, {"fatal", WBPF_LEVEL_FATAL},
-                 {"off", WBPF_LEVEL_OFF}};
     if (PyLong_Check(value)) {
         long level = PyLong_AsLong(value);
         if (level >= WBPF_LEVEL_TRACE && level <= WBPF_LEVEL_OFF)
             return static_cast<int>(level);
         PyErr_Clear();
     } else if (PyUnicode_Check(value)) {
-        for (const auto &known : names)
-            if (const char *text = PyUnicode_AsUTF8(value); text && strcasecmp(text, known.name) == 0)
-                return known.level;
+        const char *text = PyUnicode_AsUTF8(value);
+        if (unsigned level = text ? wbpf_level_named(text) : 0)
+            return static_cast<int>(level);
         PyErr_Clear();
     } else {
         PyErr_Format(PyExc_TypeError, "a level is an int or a str, not %s", Py_TYPE(value)->tp_name);

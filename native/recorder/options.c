@@ -21,20 +21,26 @@ static long long env_number(const char *name, long long fallback)
     return *end || value < 0 ? -1 : value;
 }
 
-/* A name of enum level, or a number. */
-static long long env_level(void)
+unsigned wbpf_level_named(const char *name)
 {
     static const struct {
         const char *name;
-        int level;
-    } names[] = {{"trace", WBPF_LEVEL_TRACE}, {"debug", WBPF_LEVEL_DEBUG}, {"info", WBPF_LEVEL_INFO},
-                 {"warn", WBPF_LEVEL_WARN},   {"error", WBPF_LEVEL_ERROR}, {"fatal", WBPF_LEVEL_FATAL},
-                 {"off", WBPF_LEVEL_OFF}};
+        unsigned level;
+    } levels[] = {{"trace", WBPF_LEVEL_TRACE}, {"debug", WBPF_LEVEL_DEBUG}, {"info", WBPF_LEVEL_INFO},
+                  {"warn", WBPF_LEVEL_WARN},   {"error", WBPF_LEVEL_ERROR}, {"fatal", WBPF_LEVEL_FATAL},
+                  {"off", WBPF_LEVEL_OFF}};
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (strcasecmp(name, levels[i].name) == 0)
+            return levels[i].level;
+    return 0;
+}
+
+/* A name of a level, or a number. */
+static long long env_level(void)
+{
     const char *text = getenv("WBPF_LEVEL");
-    for (size_t i = 0; text && i < sizeof names / sizeof *names; i++)
-        if (strcasecmp(text, names[i].name) == 0)
-            return names[i].level;
-    return env_number("WBPF_LEVEL", 0);
+    unsigned level = text ? wbpf_level_named(text) : 0;
+    return level ? level : env_number("WBPF_LEVEL", 0);
 }
 
 int recorder_options(const wbpf_options *options, wbpf_options *out, char *directory, char *host,

@@ -211,6 +211,7 @@ static void test_triggers_and_levels(void)
     CHECK(!wbpf_enabled(WBPF_LEVEL_INFO) && wbpf_enabled(WBPF_LEVEL_WARN));
     CHECK(wbpf_segment_set_trace_level(segment, c.trace_id, WBPF_LEVEL_DEBUG) == 0);
     CHECK(wbpf_enabled(WBPF_LEVEL_INFO));
+    CHECK(wbpf_level_named("Warn") == WBPF_LEVEL_WARN && wbpf_level_named("loud") == 0);
     CHECK(wbpf_segment_set_trace_level(segment, c.trace_id, 0) == 0);
     wbpf_segment_set_level(segment, 0);
     CHECK(wbpf_reduce(WBPF_LEVEL_ERROR) == 0);

@@ -124,6 +124,8 @@ WBPF_API void wbpf_end_detached(uint64_t span_id, uint64_t parent_span_id);
 
 /* ---- records ---- */
 
+/* A level by its name, in any case: "trace", "debug" … "fatal", "off". 0: there is none. */
+WBPF_API unsigned wbpf_level_named(const char *name);
 /* Would a record of this level be written now? One relaxed load. */
 WBPF_API bool wbpf_enabled(unsigned level);
 /* Bytes of payload that surely fit a record; 0 when nothing is open. A longer payload is cut to that, and

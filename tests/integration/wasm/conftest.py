@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.wasm.launched import Started
 from wbpf.bpf import features
 from wbpf.build import compile_bpf
 from wbpf.build.zig import compile_c
@@ -110,3 +111,8 @@ def wbpf(tmp_path: Path) -> Wbpf:
         return command
 
     return run
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Started:
+    return Started(tmp_path, COMMAND)

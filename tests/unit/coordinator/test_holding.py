@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.coordinator.doubles import HostDouble
 from tests.unit.coordinator.simulated import Cluster
-from tests.unit.coordinator.test_coordination import TRACE, connected, visit
+from tests.unit.coordinator.situations import TRACE, connected, visit
 from wbpf.agent import TriggerLimit
 from wbpf.coordinator import AdmissionSpec, CoordinatorSpec
 from wbpf.coordinator.admission import HOLD_S

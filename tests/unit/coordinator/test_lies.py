@@ -8,18 +8,13 @@ import pytest
 
 from tests.unit.coordinator.doubles import HostDouble
 from tests.unit.coordinator.simulated import Cluster
-from tests.unit.coordinator.test_coordination import TRACE, connected, part, send, visit
+from tests.unit.coordinator.situations import TRACE, part, send, visit
 from wbpf.records import Status
 from wbpf.records.layout import Kind
 from wbpf.wire import gather_pb2 as pb
 from wbpf.wire.validate import Malformed
 
 EDGE, OTHER_EDGE = 11, 12
-
-
-@pytest.fixture
-def cluster() -> Cluster:
-    return connected("abc")
 
 
 def lying(cluster: Cluster, liar: HostDouble, change: Callable[[pb.Found], None]) -> None:

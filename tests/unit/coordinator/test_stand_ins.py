@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.coordinator.doubles import AttachedDouble, HostDouble, SegmentDouble, piece_of
 from tests.unit.coordinator.simulated import Cluster
-from tests.unit.coordinator.test_coordination import TRACE, part, send, visit
+from tests.unit.coordinator.situations import TRACE, part, send, visit
 from tests.unit.coordinator.test_protocol import SCHEDULES, Request
 from wbpf.agent.stand_in import Findings, StandIn
 from wbpf.records import Piece, Status
