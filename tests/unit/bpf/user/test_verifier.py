@@ -46,6 +46,25 @@ def judge(code: bytes, context: Context = MEMORY) -> Verdict:
         insn(0x05, 0, 0, 2) + ZERO + EXIT + insn(0x79, 2, 1) + insn(0x55, 2, 0, -4) + insn(0x05, 0, 0, -5),
         # for (i = 100000; i != 0; i--)
         insn(0xB7, 0, 0, 0, 100_000) + insn(0x07, 0, 0, 0, -1) + insn(0x55, 0, 0, -2) + EXIT,
+        # bpf_trace_printk(format, 8): what it does not print need not be set
+        insn(0x7A, 10, 0, -8)
+        + insn(0xBF, 1, 10)
+        + insn(0x07, 1, 0, 0, -8)
+        + insn(0xB7, 2, 0, 0, 8)
+        + insn(0x85, 0, 0, 0, 6)
+        + EXIT,
+        # bytes = bpf_probe_read_user_str(stack, 8, 0); if (bytes > 0) stack[bytes - 1] = 0
+        insn(0xBF, 6, 10)
+        + insn(0x07, 6, 0, 0, -8)
+        + insn(0xBF, 1, 6)
+        + insn(0xB7, 2, 0, 0, 8)
+        + insn(0xB7, 3)
+        + insn(0x85, 0, 0, 0, 114)
+        + insn(0xD5, 0, 0, 2)
+        + insn(0x0F, 6, 0)
+        + insn(0x72, 6, 0, -1)
+        + ZERO
+        + EXIT,
     ],
 )
 def test_what_is_proved(code: bytes) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wbpf.bpf.user.isa import POISON, STACK_BYTES, Insn
 from wbpf.bpf.user.proof import ArrayLookup
+from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.models import Arg, MapModel, Returns, Signature
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
 from wbpf.bpf.user.verifier.signatures import SIGNATURES
@@ -21,6 +22,7 @@ _PERCPU_ARRAY = 6
 _PROG_ARRAY, _PERF, _STACKS, _OF_MAPS, _QUEUES, _RINGBUF = {3}, {4}, {7}, {12, 13}, {22, 23, 30}, {27}
 _TARGETS = {14, 16, 17, 25}
 _BYTES_MOST = 1 << 29
+_ERRNO_MOST = 4095
 #: Kinds of maps that a helper is for; helpers without an entry take those that have keys.
 _KINDS = {
     12: _PROG_ARRAY,
@@ -81,6 +83,7 @@ class _Call:
         self.constant = 0
         self.function = -1
         self.record = 0
+        self.bytes_most = 0
 
     @property
     def model(self) -> MapModel:
@@ -197,6 +200,7 @@ class _Call:
             raise _Refused(f"r{n + 1} can be 0; it wants {sized.value}")
         if not size.high:
             return
+        self.bytes_most = size.high
         self._bytes(n, value, size.high, write=arg is Arg.MEMORY_OUT, sure=size.is_known)
 
     def _bytes(self, n: int, value: Value, size: int, *, write: bool, sure: bool = True) -> None:
@@ -239,6 +243,8 @@ class _Call:
         match self.signature.returns:
             case Returns.NUMBER:
                 return UNKNOWN if self.insn.imm not in (7, 8) else of_bits(32)
+            case Returns.BYTES:
+                return ranges.make(0, ranges.ALL, 0, ranges.ALL, -_ERRNO_MOST, self.bytes_most) or UNKNOWN
         state.map_pointers(lambda p: UNSET if p.nullable == number or p.token == number else p)
         if self.signature.returns is Returns.RECORD_OR_NULL:
             if number in state.tokens:

@@ -95,6 +95,7 @@ class Returns(Enum):
     """What a helper gives back."""
 
     NUMBER = "a number"
+    BYTES = "how many bytes of the memory were filled, or an error"
     VALUE_OR_NULL = "a value or 0"
     RECORD_OR_NULL = "a record or 0"
     MEMORY_OR_NULL = "memory or 0"
