@@ -134,6 +134,7 @@ static int update_number(wbpf_user_map *map, const void *key, const void *value,
 }
 
 const struct map_kind map_array = {.validate = validate,
+                                   .lends = true,
                                    .lay_out = lay_out,
                                    .find = find,
                                    .read = read_all,
@@ -142,6 +143,7 @@ const struct map_kind map_array = {.validate = validate,
                                    .read_batch = read_batch,
                                    .for_each = for_each};
 const struct map_kind map_percpu_array = {.validate = validate,
+                                          .lends = true,
                                           .lay_out = lay_out,
                                           .find = find,
                                           .read = read_all,

@@ -541,11 +541,11 @@ static void repair(wbpf_user_map *map)
     .lay_out = lay_out, .init = init, .repair = repair, .find = find, .read = read_all, .update = update,    \
     .erase = erase, .next_key = next_key, .read_batch = read_batch
 
-const struct map_kind map_hash = {.validate = validate, HASH, .for_each = for_each};
-const struct map_kind map_percpu_hash = {.validate = validate, HASH, .for_each = for_each, .per_cpu = true};
-const struct map_kind map_lru_hash = {.validate = validate, HASH, .for_each = for_each};
-const struct map_kind map_percpu_lru_hash = {
-    .validate = validate, HASH, .for_each = for_each, .per_cpu = true};
+#define LENDS .validate = validate, HASH, .for_each = for_each, .lends = true
+const struct map_kind map_hash = {LENDS};
+const struct map_kind map_percpu_hash = {LENDS, .per_cpu = true};
+const struct map_kind map_lru_hash = {LENDS};
+const struct map_kind map_percpu_lru_hash = {LENDS, .per_cpu = true};
 const struct map_kind map_hash_of_maps = {.validate = validate_of_maps, HASH, .of_maps = true};
 const struct map_kind map_devices_hash = {.validate = validate_devices, HASH};
-const struct map_kind map_lpm_trie = {.validate = validate_trie, HASH};
+const struct map_kind map_lpm_trie = {.validate = validate_trie, HASH, .lends = true};

@@ -85,6 +85,7 @@ struct map_kind {
     int (*push)(wbpf_user_map *map, const void *value, uint64_t flags);
     int (*take)(wbpf_user_map *map, void *value, bool keep);
     bool per_cpu, of_maps;
+    bool lends; /* programs use its values where they are */
 };
 
 extern const struct map_kind map_array, map_prog_array, map_percpu_array, map_array_of_maps, map_hash,

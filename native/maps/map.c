@@ -320,6 +320,32 @@ void *wbpf_user_map_find(wbpf_user_map *map, const void *key)
     return wbpf_user_map_find_on(map, key, map->kind->per_cpu ? map_cpu(map) : 0);
 }
 
+/* How far into one of its values an address is; UINT64_MAX: it is in none. */
+static uint64_t place_in_value(const wbpf_user_map *map, uint64_t address)
+{
+    bool in_elements = map->first && !map->kind->per_cpu;
+    if (in_elements) {
+        uint64_t at = address - (uint64_t)(uintptr_t)map->first;
+        return at < map->elements * map->element_bytes ? at % map->element_bytes - map->value_at : UINT64_MAX;
+    }
+    uint64_t at = address - (uint64_t)(uintptr_t)map->values;
+    if (at >= map->cpu_stride * (map->kind->per_cpu ? map->spec.cpus : 1))
+        return UINT64_MAX;
+    at %= map->cpu_stride;
+    return at / map->stride < (map->first ? map->elements : map->spec.entries) ? at % map->stride
+                                                                               : UINT64_MAX;
+}
+
+bool wbpf_user_map_holds(const wbpf_user_map *map, uint64_t address, uint64_t bytes, bool write)
+{
+    if (!map->kind->lends || (write && map->spec.flags & BPF_F_RDONLY_PROG))
+        return false;
+    uint64_t at = place_in_value(map, address), lock = map->spec.lock_offset;
+    if (at >= map->spec.value_bytes || bytes > map->spec.value_bytes - at)
+        return false;
+    return lock == WBPF_USER_MAP_NO_LOCK || at + bytes <= lock || at >= lock + 4;
+}
+
 static int validate_lock(const wbpf_user_map *map, uint64_t flags)
 {
     return flags & BPF_F_LOCK && map->spec.lock_offset == WBPF_USER_MAP_NO_LOCK ? -EINVAL : 0;

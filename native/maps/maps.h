@@ -57,6 +57,8 @@ size_t wbpf_user_map_value_span(const wbpf_user_map *map);
 /* NULL: there is none. For maps of maps it is a wbpf_user_map. */
 void *wbpf_user_map_find(wbpf_user_map *map, const void *key);
 void *wbpf_user_map_find_on(wbpf_user_map *map, const void *key, uint32_t cpu);
+/* Whether bytes lie in one of its values, where programs may use them: not in a bpf_spin_lock. */
+bool wbpf_user_map_holds(const wbpf_user_map *map, uint64_t address, uint64_t bytes, bool write);
 int wbpf_user_map_put(wbpf_user_map *map, const void *key, const void *value, uint64_t flags);
 
 /* A bpf_spin_lock in a value; BPF_F_LOCK takes it too. That of a thread that died is free. */

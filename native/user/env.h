@@ -34,12 +34,6 @@ enum wbpf_stop {
 #define WBPF_CHECK_WRITE   (1 << 8)
 #define WBPF_CHECK_ALIGNED (1 << 9)
 
-/* Memory that a program may use besides its stack and its context. */
-typedef struct wbpf_region {
-    uint64_t low, bytes;
-    bool writable;
-} wbpf_region;
-
 /* Where a thread is, and its frame pointer there: its stack is followed from here. */
 struct wbpf_stack_start {
     uint64_t address, frame;
@@ -64,8 +58,7 @@ struct wbpf_env {
     uint64_t cookie;
     const uint64_t *registers;            /* of the thread, as struct pt_regs; NULL: not known */
     const struct wbpf_stack_start *start; /* where there are no registers; NULL: not known */
-    const wbpf_region *regions;
-    uint32_t region_count;
+    uint32_t map_count;
     uint32_t tail_calls;
     uint32_t kind; /* of the context */
     enum wbpf_stop stopped;

@@ -30,6 +30,7 @@ struct wbpf_user_program {
     wbpf_entry entry;
     wbpf_helper *helpers;
     uint64_t *maps, *values, *entries;
+    uint32_t map_count;
     bool checked;
     bool plain;
     bool leaves; /* it calls others by bpf_tail_call, which may be checked */
@@ -75,6 +76,7 @@ int wbpf_user_program_create(const wbpf_user_spec *spec, wbpf_user_program **out
         return -ENOMEM;
     program->bytes = spec->bytes;
     program->checked = spec->checked;
+    program->map_count = spec->map_count;
     program->plain = !spec->checked && !spec->helper_count;
     program->kind = spec->kind;
     program->helpers = copy(spec->helpers, spec->helper_count, sizeof *spec->helpers);
@@ -156,10 +158,9 @@ static void check(struct wbpf_env *env, uint64_t address, uint64_t what, uint64_
     if (ok && (lies_in(address, width, env->stack_low, env->stack_bytes) ||
                lies_in(address, width, env->context, env->context_bytes)))
         return;
-    for (uint32_t i = 0; ok && i < env->region_count; i++) {
-        const wbpf_region *region = &env->regions[i];
-        if (lies_in(address, width, region->low, region->bytes) &&
-            (region->writable || !(what & WBPF_CHECK_WRITE)))
+    for (uint32_t i = 0; ok && i < env->map_count; i++) {
+        const wbpf_user_map *map = (const wbpf_user_map *)(uintptr_t)env->maps[i];
+        if (map && wbpf_user_map_holds(map, address, width, what & WBPF_CHECK_WRITE))
             return;
     }
     env->stopped_address = address;
@@ -183,6 +184,7 @@ static void enter(const wbpf_user_program *program, struct wbpf_env *env)
 {
     env->helpers = program->helpers;
     env->maps = program->maps;
+    env->map_count = program->map_count;
     env->values = program->values;
     env->entries = program->entries;
     if (program->checked)
@@ -237,6 +239,7 @@ uint64_t wbpf_user_nested_tail_call(struct wbpf_env *env, uint64_t context, uint
     env->frame = caller.frame;
     env->helpers = caller.helpers;
     env->maps = caller.maps;
+    env->map_count = caller.map_count;
     env->values = caller.values;
     env->entries = caller.entries;
     return result;
@@ -255,8 +258,6 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->check = check;
     env->stop = stop;
     env->cookie = run->cookie;
-    env->regions = run->regions;
-    env->region_count = run->region_count;
     env->registers = program->kind == BPF_PROG_TYPE_KPROBE ? run->context : NULL;
     env->start = run->start;
     env->tail_calls = 0;

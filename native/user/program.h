@@ -22,9 +22,7 @@ typedef struct wbpf_user_spec {
 
 typedef struct wbpf_user_run {
     void *context;
-    size_t context_bytes; /* that the program may use where it is checked */
-    const wbpf_region *regions;
-    uint32_t region_count;
+    size_t context_bytes;                 /* that the program may use where it is checked */
     int64_t fuel;                         /* jumps back; for programs with unproved loops */
     uint64_t cookie;                      /* bpf_get_attach_cookie */
     const struct wbpf_stack_start *start; /* of stacks, where the context is no registers */

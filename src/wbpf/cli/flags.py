@@ -134,3 +134,11 @@ def _next(left: Iterator[str], name: str, flag: Flag) -> str:
     if value is None:
         raise ConfigError(f"{name} has no value", "", f"give it {flag.metavar}")
     return value
+
+
+def checks_of(values: Mapping[str, str], backend: str) -> bool:
+    """Whether `--checks` is given. Raises ConfigError: the kernel has no such thing."""
+    wanted = values.get("checks") == "true"
+    if wanted and backend == "kernel":
+        raise ConfigError("--checks can't be used", "the kernel runs proved programs alone", "--backend user")
+    return wanted

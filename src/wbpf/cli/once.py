@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wbpf.cli.flags import Flag, flag_of, parse
+from wbpf.cli.flags import Flag, checks_of, flag_of, parse
 from wbpf.cli.probe_file import ProbeFile
 from wbpf.errors import ConfigError
 
@@ -37,8 +37,10 @@ def run_once(file: str, arguments: Sequence[str], flags: Mapping[str, Flag]) -> 
     texts = {param.name: values[param.name] for param in params if param.name in values}
     settled = Settled.of(probe.manifest, probe.path.name, texts, complete=False)
     found: dict[str, Any] = {"programs": [], "maps": {}}
+    backend = values.get("backend", "user")
+    checks = checks_of(values, backend)
     for name, elf in probe.objects.items():
-        with _open(elf, name, values.get("backend", "user")) as one:
+        with _open(elf, name, backend, checks) as one:
             settled.apply(one)
             chosen = values.get("program")
             wanted = [
@@ -67,14 +69,14 @@ def run_once(file: str, arguments: Sequence[str], flags: Mapping[str, Flag]) -> 
     return 0
 
 
-def _open(elf: bytes, name: str, backend: str) -> Object | UserObject:
+def _open(elf: bytes, name: str, backend: str, checks: bool) -> Object | UserObject:
     if backend == "kernel":
         from wbpf.bpf.kernel import Object
 
         return Object(elf, name)
     from wbpf.bpf.user.objects import UserObject
 
-    return UserObject(elf, name, cached=True)
+    return UserObject(elf, name, checks=checks, cached=True)
 
 
 def _bytes(values: Mapping[str, str], name: str) -> bytes:

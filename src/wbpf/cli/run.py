@@ -8,7 +8,7 @@ import sys
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wbpf.cli.flags import Flag, flag_of, parse, split, usage
+from wbpf.cli.flags import Flag, checks_of, flag_of, parse, split, usage
 from wbpf.errors import ConfigError, WbpfError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ FLAGS = {
             "auto|kernel|user",
             "What runs the eBPF programs; with user, -- COMMAND is what to trace.",
         ),
+        Flag("checks", "", "In user space, run also what is not proved to be safe, with checks as it runs."),
         Flag("btf", "FILE|ARCHIVE", "The kernel's BTF, where the kernel has none itself."),
         Flag("allow", "KINDS", "Grant what the module asks for: all, or programs,attach,fs,network,env."),
         Flag("memory", "MIB", "Memory that it may use, in place of what its manifest says."),
@@ -109,6 +110,7 @@ def _run(
         ),
         "filter": _filter(values, backend),
         "backend": backend,
+        "checks": checks_of(values, backend),
         "where": values.get("filter"),
         "on_event": printer.print,
         "on_log": _log_verbosely if verbose else _log,

@@ -46,6 +46,7 @@ class Options:
     btf: str | None
     backend: str
     traced: Traced | None
+    checks: bool
     on_wait: Callable[[], None] | None
     stdin: bool
     stdout: int
@@ -239,5 +240,6 @@ def _setting(module: Module, options: Options) -> Setting:
         btf=options.btf,
         backend=options.backend,
         traced=options.traced,
+        checks=options.checks,
         ahead=module.ahead if NATIVE in options.grants.kinds else b"",
     )

@@ -29,6 +29,7 @@ Answer = int | tuple[int, bytes] | tuple[int, bytes, bytes, bytes]
 #: The least number: ends the guest.
 END = -(2**63)
 _RINGS_FLAGS = 1
+_WARNING = 1
 #: The kernel's own number, which it lets out at times.
 _ENOTSUPP = 524
 
@@ -53,6 +54,15 @@ class Held:
     maps: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A link of a guest's: the handle of its object, and the program."""
+
+    owner: int
+    program: str
+    link: Link | UserLink
+
+
 @dataclass(frozen=True)
 class Setting:
     """What the command line says about objects.
@@ -63,6 +73,7 @@ class Setting:
         btf: a file with the kernel's BTF.
         backend: `kernel` or `user`.
         traced: in user space, the process that programs are attached to.
+        checks: in user space, check what is not proved while it runs.
         ahead: translated programs of the module, whose maker is trusted.
     """
 
@@ -72,6 +83,7 @@ class Setting:
     btf: str | None = None
     backend: str = "kernel"
     traced: Traced | None = None
+    checks: bool = False
     ahead: bytes = b""
 
 
@@ -92,7 +104,7 @@ class Host:
         self._on_wait = on_wait
         self._objects: dict[int, Held] = {}
         self._programs: dict[int, tuple[Held, Program | UserObjectProgram]] = {}
-        self._links: dict[int, tuple[int, Link | UserLink]] = {}
+        self._links: dict[int, Attached] = {}
         self._maps: dict[int, tuple[Held, str]] = {}
         self._unread: dict[int, bytes] = {}  # of iterators' links
         self._user_rings: dict[int, UserRing] = {}
@@ -111,9 +123,9 @@ class Host:
         """Detach and let go of all. When the guest has ended, or never will."""
         for ring in self._user_rings.values():
             ring.close()
-        for _, link in self._links.values():
+        for attached in self._links.values():
             with suppress(BpfError):  # the process that it was in is gone
-                link.detach()
+                self._detach(attached)
         for held in self._objects.values():
             held.object.close()
         self._links.clear()
@@ -163,8 +175,11 @@ class Host:
         if self._setting.backend == "user":
             from wbpf.bpf.user.objects import UserObject
 
-            traced, ahead = self._setting.traced, self._setting.ahead
-            return UserObject(elf, name, _types(btf), traced=traced, cached=True, ahead=ahead)
+            setting = self._setting
+            return UserObject(
+                elf, name, _types(btf), checks=setting.checks, traced=setting.traced, cached=True,
+                ahead=setting.ahead,
+            )  # fmt: skip
         from wbpf.bpf.kernel import Object
 
         return Object(elf, name, btf)
@@ -175,10 +190,10 @@ class Host:
             self._setting.filter.apply(target)
 
     def object_close(self, handle: int) -> int:
-        for number, (owner, link) in list(self._links.items()):
-            if owner == handle:
+        for number, attached in list(self._links.items()):
+            if attached.owner == handle:
                 del self._links[number]
-                link.detach()
+                self._detach(attached)
         held = self._objects.pop(handle)
         for number in held.programs.values():
             del self._programs[number]
@@ -281,7 +296,7 @@ class Host:
         if number < 0:
             link.detach()
             return END
-        self._links[number] = owner, link
+        self._links[number] = Attached(owner, program.name, link)
         return number
 
     def program_run(self, handle: int, context: bytes, data: bytes, room: int, _: int) -> Answer:
@@ -291,17 +306,23 @@ class Host:
         return 0, done.context, done.data, run
 
     def link_detach(self, handle: int) -> int:
-        _, link = self._links.pop(handle)
+        attached = self._links.pop(handle)
         self.guest.release(handle)
-        link.detach()
+        self._detach(attached)
         return 0
+
+    def _detach(self, attached: Attached) -> None:
+        detached = attached.link.detach()
+        if detached is not None and detached.stopped:
+            runs = f"{detached.stopped:,} of its runs were ended by a check"
+            self._log(_WARNING, f"program {attached.program!r}: {runs}")
 
     def link_read(self, handle: int, room: int) -> Answer:
         if not self._unread.get(handle):
             if handle in self._unread:  # its end was read
                 del self._unread[handle]
                 return 0, b""
-            link = self._links[handle][1]
+            link = self._links[handle].link
             if not hasattr(link, "read"):
                 raise BpfError("the link can't be read", "only iterators can, and user space has none")
             self._unread[handle] = link.read()

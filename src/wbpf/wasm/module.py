@@ -153,6 +153,7 @@ class Module:
         btf: str | os.PathLike[str] | None = None,
         backend: str = "kernel",
         traced: Traced | None = None,
+        checks: bool = False,
         on_wait: Callable[[], None] | None = None,
         stdin: bool = False,
         stdout: int = 1,
@@ -175,6 +176,7 @@ class Module:
             btf: a file with the kernel's BTF, or an archive's folder or URL; see docs/btf.md.
             backend: `kernel`, `user`, or `auto` for the kernel where it can be used; docs/user-backend.md.
             traced: in user space, the process that programs are attached to.
+            checks: in user space, run also what is not proved to be safe, with checks as it runs.
             on_wait: called when it waits for the first time: its programs are attached by then.
             stdin: whether it reads this process's.
             stdout: descriptor that its standard output goes to.
@@ -198,6 +200,7 @@ class Module:
             btf=self._btf(None if btf is None else os.fspath(btf)),
             backend=self.backend(backend),
             traced=traced,
+            checks=checks,
             on_wait=on_wait,
             stdin=stdin,
             stdout=stdout,

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced, UserLink
 
 _KCONFIG = ".kconfig"
+_CONSTANTS = (".rodata", _KCONFIG)
+_READ_ONLY = 1 << 7  # BPF_F_RDONLY_PROG
 _OF_MAPS = {MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS}
 
 
@@ -256,7 +258,7 @@ class UserObject:
         found: list[LoadedMap] = []
         inner: list[LoadedMap] = []
         for name, one in self.maps.items():
-            constant = one[bytes(4)] if name.startswith((".rodata", _KCONFIG)) else None
+            constant = one[bytes(4)] if name.startswith(_CONSTANTS) else None
             like = -1
             if one.kind in _OF_MAPS and self.file.btf is not None:
                 like = len(self.maps) + len(inner)
@@ -388,7 +390,7 @@ def _map(definition: MapDefinition, btf: Btf | None) -> UserMap:
         definition.key_bytes,
         value,
         definition.entries,
-        definition.flags,
+        definition.flags | (_READ_ONLY if definition.name.startswith(_CONSTANTS) else 0),
         lock_offset=lock,
         key_type=key_type,
         value_type=value_type,

@@ -22,7 +22,9 @@ from wbpf.bpf.user.verifier import Context, MapModel, Problem, verify
 from wbpf.errors import BpfError
 
 _FUEL = 1 << 32
-_SPIN_LOCK = 93
+_WITH_CHECKS = "run it with checks: wbpf run --checks, or checks=True"
+#: Helpers that take what has to be given back: a lock, a record, the records of a ring.
+_TAKES = {93, 131, 209}
 _STOPPED = {
     Stop.FUEL: "it did not end after {fuel} jumps back",
     Stop.MEMORY: "it used memory that is not its own, at {address:#x}",
@@ -152,15 +154,15 @@ def verify_program(name: str, spec: ProgramSpec) -> Verified:
     flow = analyse(insns)
     verdict = verify(flow, spec.context, [one.model for one in spec.maps])
     # What a checked program may write is no place for addresses that others rely on.
-    locks = any(insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm == _SPIN_LOCK for insn in insns)
-    # Nor may a program be stopped that holds a lock.
-    may_be_checked = not spec.context.places and not locks
+    # Nor may a program be stopped that has to give something back.
+    takes = any(insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm in _TAKES for insn in insns)
+    may_be_checked = not spec.context.places and not takes
     checks = spec.checks and may_be_checked
     refused = verdict.fatal or ([] if checks else verdict.problems)
     if refused and refused[0].at in missing:
         raise BpfError(f"program {name!r} can't be loaded", spec.said(refused[0].at, missing[refused[0].at]))
     if refused:
-        hint = "run it with checks" if may_be_checked and not verdict.fatal else ""
+        hint = _WITH_CHECKS if may_be_checked and not verdict.fatal else ""
         why = spec.said(refused[0].at, refused[0].why)
         raise BpfError(f"program {name!r} is not proved to be safe", why, hint)
     return Verified(flow, verdict.proof)

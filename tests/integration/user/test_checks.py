@@ -1,0 +1,139 @@
+"""Programs that are not proved to be safe, run with checks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.user.conftest import HERE
+from tests.integration.wasm.guests import module_of
+from tests.integration.wasm.launched import LOAD, OPEN
+from wbpf.bpf.user.attach import Traced
+from wbpf.bpf.user.objects import UserObject
+from wbpf.build import compile_bpf
+from wbpf.errors import BpfError
+
+pytest.importorskip("llvmlite", reason="needs llvmlite: install wbpf[user]")
+
+KEY = bytes(4)
+
+
+@pytest.fixture(scope="session")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_bpf(HERE / "checks.bpf.c", tmp_path_factory.mktemp("checks") / "checks.bpf.o")
+
+
+@pytest.fixture
+def checked(path: Path) -> Iterator[UserObject]:
+    with UserObject(path.read_bytes(), "checks", checks=True) as one:
+        one.load()
+        one.maps["counts"][KEY] = (0).to_bytes(8, "little")
+        yield one
+
+
+def entered(argument: int) -> bytes:
+    """The context of a system call."""
+    return bytes(16) + (argument & (1 << 64) - 1).to_bytes(8, "little") + bytes(40)
+
+
+def stopped(one: UserObject, program: str, argument: int) -> bool:
+    try:
+        one.programs[program].test_run(b"", entered(argument))
+    except BpfError as error:
+        assert "it used memory that is not its own" in error.why, error
+        return True
+    return False
+
+
+def test_values_of_maps_are_its_own(checked: UserObject) -> None:
+    assert not stopped(checked, "counted", 0)
+    assert not stopped(checked, "counted", 0)
+    assert int.from_bytes(checked.maps["counts"][KEY], "little") == 2
+    assert stopped(checked, "counted", 1), "there is no such key"
+    assert not stopped(checked, "to_a_variable", 0)
+    assert checked.variables["variable"] == 5
+
+
+@pytest.mark.parametrize("distance", [-8, -4, 1, 4, 8, 4096, -4096, 1 << 40, -(1 << 63)])
+def test_nothing_beside_values(checked: UserObject, distance: int) -> None:
+    assert stopped(checked, "beside", distance)
+    assert stopped(checked, "counted", 3)
+    assert not stopped(checked, "beside", 0)
+
+
+def test_constants_and_locks_are_not(checked: UserObject) -> None:
+    assert stopped(checked, "to_a_constant", 0)
+    assert checked.variables["constant"] == 7
+    assert stopped(checked, "to_a_lock", 0) and stopped(checked, "to_a_lock", 2)
+    assert not stopped(checked, "to_a_lock", 4)
+    assert checked.maps["locks"][KEY][4:] == (5).to_bytes(4, "little")
+
+
+def test_without_checks_each_is_refused(path: Path) -> None:
+    for name in ("counted", "beside", "to_a_variable", "to_a_constant", "to_a_lock", "endless"):
+        with UserObject(path.read_bytes(), "checks") as one:
+            for program in one.programs.values():
+                program.autoload = program.name == name
+            with pytest.raises(BpfError, match="not proved to be safe") as refused:
+                one.load()
+            assert refused.value.hint == "run it with checks: wbpf run --checks, or checks=True"
+
+
+def test_who_has_something_to_give_back_must_be_proved(path: Path) -> None:
+    with UserObject(path.read_bytes(), "checks", checks=True) as one:
+        for program in one.programs.values():
+            program.autoload = program.name == "reserves"
+        with pytest.raises(BpfError, match="'reserves' is not proved to be safe") as refused:
+            one.load()
+        assert not refused.value.hint
+
+
+def test_attached_it_is_ended_and_that_is_counted(path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "for n in range(10): os.getpgid(0); n % 2 and os.getpgid(os.getpid())\n"
+        "os.sched_yield(); print('done', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", script]
+    with (
+        Traced.launch(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as traced,
+        UserObject(path.read_bytes(), "checks", checks=True, traced=traced) as one,
+    ):
+        for program in one.programs.values():
+            program.autoload = program.name in ("counted", "endless")
+        one.load()
+        one.maps["counts"][KEY] = (0).to_bytes(8, "little")
+        links = [one.programs[name].attach() for name in ("counted", "endless")]
+        traced.go()
+        child = traced.process
+        assert child is not None and child.stdout is not None and child.stdin is not None
+        assert child.stdout.readline() == b"done\n"
+        assert [link.detach().stopped for link in links] == [5, 1]
+        assert int.from_bytes(one.maps["counts"][KEY], "little") == 10
+        assert one.variables["rounds"] == 1 << 20
+        child.stdin.close()
+        assert traced.wait() == 0
+        child.stdout.close()
+
+
+def test_the_command_says_how_many_runs_were_ended(path: Path, tmp_path: Path) -> None:
+    attach = """(local.set $p (call $program_find (local.get $o) (i32.const 512) (i32.const 7)))
+      (drop (call $program_attach (local.get $p) (i32.const 0) (i32.const 0) (i64.const 0)))
+      (drop (call $wait (i32.const -1) (i32.const 64) (i32.const 4)))"""
+    named = '(data (i32.const 512) "counted")'
+    module = tmp_path / "app.wasm"
+    module.write_bytes(module_of(f"{OPEN} {LOAD} {attach}", path.read_bytes(), extra=named).wasm)
+    script = "import os, time; [os.getpgid(0) for n in range(3)]; time.sleep(9)"
+    given = ["--duration", "500ms", str(module), "--", sys.executable, "-I", "-S", "-c", script]
+    ended, refused = (
+        subprocess.run(
+            [sys.executable, "-m", "wbpf.cli", "run", "--checks", "--backend", backend, *given],
+            capture_output=True, text=True, check=False, timeout=60,
+        ) for backend in ("user", "kernel")
+    )  # fmt: skip
+    assert ended.stderr == "warning: program 'counted': 3 of its runs were ended by a check\n"
+    assert refused.returncode == 2 and "--checks can't be used" in refused.stderr
