@@ -2,7 +2,7 @@
 .NOTPARALLEL:
 
 PY := .venv/bin/python
-BENCHMARKS := recorder kernel user wasm abi
+BENCHMARKS := recorder kernel user wasm abi cli
 NATIVE_SOURCES = $(shell find native bench -name '*.[ch]' -o -name '*.cpp' -o -name '*.hpp')
 
 .PHONY: help

@@ -26,21 +26,14 @@ def test_help_names_every_command(run: Run) -> None:
         assert entry.help[:40] in ran.out
 
 
-def test_help_imports_no_command_and_is_fast() -> None:
+def test_help_imports_no_command() -> None:
     code = (
         "import sys; from wbpf.cli import main; main(['--help']); "
         f"print([m for m in {HEAVY!r} if m in sys.modules], "
         "[m for m in sys.modules if m.startswith('wbpf.cli.') and m[9:] not in ('app', 'output')])"
     )
-    fastest = 9.0
-    for _ in range(3):
-        before = os.times()
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        after = os.times()
-        used = after.children_user + after.children_system - before.children_user - before.children_system
-        fastest = min(fastest, used)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[] []"
-    assert fastest < 0.3
 
 
 @pytest.mark.parametrize("name", COMMANDS)
