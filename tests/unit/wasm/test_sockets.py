@@ -81,6 +81,23 @@ def test_a_datagram_arrives(udp: Server) -> None:
     assert udp.socket.recv(100) == b"waits:3|c\n"
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_ipv6(kind: int) -> None:
+    try:
+        server = Server(kind, ("::1", 0), socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"needs IPv6: {error}")
+    protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
+    with server.socket:
+        body = f"(call $exit (i32.sub (i32.const 0) {SEND.format(bytes=10, ms=0)}))"
+        there = f"{protocol}:[::1]:{server.port}"
+        assert guest(there, body, f"{protocol}:[0:0:0:0:0:0:0:1]:*").status == 10
+        peer = server.socket.accept()[0] if kind == socket.SOCK_STREAM else server.socket
+        with peer:
+            assert peer.recv(100) == b"waits:3|c\n"
+        assert guest(there, body, f"{protocol}:[::2]:*").status == errno.EPERM
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost", "[::ffff:127.0.0.1]"])
 def test_a_stream_goes_both_ways_and_ends_with_its_guest(tcp: Server, host: str) -> None:
     seen: list[bytes] = []
