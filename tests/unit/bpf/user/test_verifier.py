@@ -159,6 +159,111 @@ def test_long_programs_are_verified(count: int) -> None:
     assert getrusage(RUSAGE_SELF).ru_maxrss - before_kb < 1_500_000
 
 
+LOCKED = MapModel("locked", 2, 4, 16, 16, lock=0)
+PROGRAMS = MapModel("programs", 3, 4, 4, 4)
+XDP_HELPERS = Context(24, {0: (4, Field.PACKET), 4: (4, Field.PACKET_END)}, family="xdp")
+SOCKET = Context(192, family="socket")
+LOCK, UNLOCK, GO_ON = (insn(0x85, 0, 0, 0, number) for number in (93, 94, 12))
+TWO_VALUES = (
+    LOOKUP
+    + insn(0x15, 0, 0, 13)
+    + insn(0xBF, 6, 0)
+    + LOOKUP
+    + insn(0x15, 0, 0, 5)
+    + insn(0xBF, 7, 0)
+    + insn(0xBF, 1, 6)
+    + LOCK
+)
+
+
+def test_a_lock_is_given_back_by_its_own_value() -> None:
+    same = TWO_VALUES + insn(0xBF, 1, 6) + UNLOCK + ZERO + EXIT
+    assert verify(analyse(decode(same)), MEMORY, [LOCKED]).proof.complete
+    other = TWO_VALUES + insn(0xBF, 1, 7) + UNLOCK + ZERO + EXIT
+    assert "it is not held" in str(verify(analyse(decode(other)), MEMORY, [LOCKED]).fatal[0])
+
+
+def test_addresses_of_two_rounds_are_not_0_together() -> None:
+    code = (
+        insn(0x71, 8, 1)
+        + insn(0xB7, 9)
+        + LOOKUP  # in both rounds
+        + insn(0x55, 9, 0, 5)
+        + insn(0xBF, 6, 0)
+        + insn(0x15, 8, 0, 3)
+        + insn(0x15, 6, 0, 6)
+        + insn(0xB7, 9, 0, 0, 1)
+        + insn(0x05, 0, 0, -12)
+        + insn(0xBF, 7, 0)  # of this round, or of the second one
+        + insn(0x15, 6, 0, 2)
+        + insn(0x79, 0, 7)
+        + EXIT
+        + ZERO
+        + EXIT
+    )
+    assert "or 0: compare it with 0 before" in str(judge(code).problems[0])
+
+
+def test_a_callback_that_moves_the_packet_leaves_no_address_in_it() -> None:
+    code = (
+        PACKET
+        + insn(0xBF, 7, 2)
+        + insn(0xBF, 4, 2)
+        + insn(0x07, 4, 0, 0, 14)
+        + insn(0x2D, 4, 3, 8)
+        + insn(0xBF, 3, 1)
+        + insn(0xB7, 1, 0, 0, 1)
+        + wide(2, 7, src=4)
+        + insn(0xB7, 4)
+        + insn(0x85, 0, 0, 0, 181)
+        + insn(0x71, 0, 7)
+        + EXIT
+        + ZERO
+        + EXIT
+        + insn(0xBF, 1, 2)
+        + insn(0xB7, 2, 0, 0, 4)
+        + insn(0x85, 0, 0, 0, 44)
+        + ZERO
+        + EXIT
+    )
+    assert "r7 was never set" in str(judge(code, XDP_HELPERS).problems[0])
+    still = code.replace(insn(0x85, 0, 0, 0, 44), insn(0x85, 0, 0, 0, 5))
+    assert judge(still, XDP_HELPERS).proof.complete
+
+
+def test_a_tail_call_keeps_no_record() -> None:
+    code = (
+        insn(0xBF, 6, 1)
+        + RESERVE
+        + insn(0x15, 0, 0, 9)
+        + insn(0xBF, 7, 0)
+        + insn(0xBF, 1, 6)
+        + wide(2, 2, src=5)
+        + insn(0xB7, 3)
+        + GO_ON
+        + insn(0xBF, 1, 7)
+        + insn(0xB7, 2)
+        + insn(0x85, 0, 0, 0, 132)
+        + ZERO
+        + EXIT
+    )
+    verdict = verify(analyse(decode(code)), MEMORY, [ARRAY, RING, PROGRAMS])
+    assert "is neither submitted nor discarded" in str(verdict.fatal[0])
+
+
+@pytest.mark.parametrize(
+    ("ends", "context"),
+    [(insn(0xBF, 6, 1) + insn(0x30), SOCKET), (wide(2, 0, src=5) + insn(0xB7, 3) + GO_ON, MEMORY)],
+    ids=["by a packet that is too short", "by a tail call"],
+)
+def test_a_function_that_ends_early_returns_something_else(ends: bytes, context: Context) -> None:
+    """Else the caller would take r0 to be what it is at the function's end: *(r10 + r0) = 1."""
+    caller = insn(0x85, 0, 1, 0, 4) + insn(0x0F, 0, 10) + insn(0x7A, 0, 0, 0, 1) + ZERO + EXIT
+    verdict = verify(analyse(decode(caller + ends + insn(0xB7, 0, 0, 0, -8) + EXIT)), context, [PROGRAMS])
+    assert not verdict.fatal
+    assert [problem.at for problem in verdict.problems] == [2]
+
+
 def test_a_context_that_is_too_small_is_not_run() -> None:
     program = UserProgram.load(insn(0x79, 0, 1, 56) + EXIT, MEMORY)
     with pytest.raises(BpfError, match="its context has 8 bytes, not 64"):

@@ -21,7 +21,10 @@ class Accesses:
         self._verifier = verifier
 
     def packet_load(self, state: State, insn: Insn) -> None:
-        self._verifier.control.demand_nothing_kept(state, insn)  # a packet that is too short ends the program
+        early = state.copy()  # where the packet is too short, the function returns 0
+        early.frame.registers[0] = known(0)
+        if self._verifier.control.leave(early, insn):
+            self._verifier.work.append(early)
         context = self._verifier.read(state, 6, insn.at)
         around = self._verifier.around.context
         if not around.memory and around.family not in ("socket", "tc"):

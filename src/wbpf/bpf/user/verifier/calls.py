@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wbpf.bpf.user.isa import POISON, STACK_BYTES, Insn
@@ -16,7 +17,8 @@ from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 if TYPE_CHECKING:
     from wbpf.bpf.user.verifier.verifier import _Verifier as Verifier
 
-_LOOKUP, _TAIL_CALL, _FOR_EACH, _DRAIN = 1, 12, 164, 209
+_LOOKUP, _FOR_EACH, _DRAIN = 1, 164, 209
+TAIL_CALL = 12
 _LOCK, _UNLOCK = 93, 94
 _PERCPU_ARRAY = 6
 _PROG_ARRAY, _PERF, _STACKS, _OF_MAPS, _QUEUES, _RINGBUF = {3}, {4}, {7}, {12, 13}, {22, 23, 30}, {27}
@@ -71,9 +73,21 @@ class Calls:
         except _Refused as refused:
             self._verifier.refuse(insn.at, f"bpf_{signature.name}: {refused}")
             return False
+        if insn.imm == TAIL_CALL:
+            self._go_on_elsewhere(state, insn)
         call.finish()
         state.at = insn.next
         return True
+
+    def _go_on_elsewhere(self, state: State, insn: Insn) -> None:
+        """A tail call ends the program, or its function; the other program may return anything."""
+        self._verifier.control.demand_nothing_kept(state, insn)
+        if len(state.frames) > 1:
+            after = state.copy()
+            after.drop_packets()
+            after.frame.registers[0] = UNKNOWN
+            if self._verifier.control.leave(after, insn):
+                self._verifier.work.append(after)
 
 
 class _Call:
@@ -168,10 +182,13 @@ class _Call:
         lock = self.verifier.maps[value.of].lock
         if lock < 0 or value.offset != known(lock):
             raise _Refused(f"r1 is not the address of {Arg.LOCK.value}")
+        if value.found < 0:
+            raise _Refused("it is not known which value this is: look it up again before")
+        token = -1 - (value.of << 32 | value.found)
         if self.insn.imm == _LOCK:
-            self.state.tokens |= {-1 - value.of}
-        elif -1 - value.of in self.state.tokens:
-            self.state.tokens -= {-1 - value.of}
+            self.state.tokens |= {token}
+        elif token in self.state.tokens:
+            self.state.tokens -= {token}
         else:
             raise _Refused("it is not held")
 
@@ -256,6 +273,9 @@ class _Call:
         model = self.model
         if model.kind in _OF_MAPS:
             return Pointer(Kind.MAP, model.inner, known(0), nullable=number)
+        found = number if model.lock >= 0 else 0
+        if found:  # an older value is another
+            state.map_pointers(lambda p: replace(p, found=-1) if p.found == number else p)
         return Pointer(
             Kind.VALUE,
             self.slot,
@@ -263,6 +283,7 @@ class _Call:
             model.value_bytes,
             nullable=number,
             writable=model.constant is None,
+            found=found,
         )
 
     def _note_lookup(self) -> None:
@@ -280,6 +301,8 @@ class _Call:
             self.verifier.refuse(
                 self.insn.at, "a record is reserved while a function is called over and over"
             )
+        if self.verifier.moves_packet(self.function):
+            state.drop_packets()
         context = state.get(3)
         if isinstance(context, Pointer) and context.kind is Kind.STACK:
             for frame in state.frames[: context.of + 1]:
@@ -288,7 +311,8 @@ class _Call:
         frame = Frame(self.function, CALLBACK)
         if self.insn.imm == _FOR_EACH:
             key = Pointer(Kind.MEMORY, self.insn.at + 1, known(0), self.model.key_bytes, writable=False)
-            value = Pointer(Kind.VALUE, self.slot, known(0), self.model.value_bytes)
+            found = self.insn.at + 1 if self.model.lock >= 0 else 0
+            value = Pointer(Kind.VALUE, self.slot, known(0), self.model.value_bytes, found=found)
             frame.registers[1:5] = [state.get(1), key, value, context]
         elif self.insn.imm == _DRAIN:
             frame.registers[1:3] = [Pointer(Kind.DYNPTR, self.insn.at + 1, known(0)), context]

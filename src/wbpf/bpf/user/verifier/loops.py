@@ -36,7 +36,8 @@ class Loops:
         function = self._flow.functions[entry]
         inner = 1 + sum(self._cost(callee) for callee in sorted(function.called | function.taken))
         ends = not any(
-            self._cyclic.intersection(self._flow.functions[reached].insns) for reached in self._reached(entry)
+            self._cyclic.intersection(self._flow.functions[reached].insns)
+            for reached in reached_from(self._flow, entry)
         )
         cost = inner
         rounds_so_far = 1
@@ -62,19 +63,6 @@ class Loops:
         self._costs[entry] = cost
         return cost
 
-    def _reached(self, entry: int) -> set[int]:
-        """A function and all that it may call, directly or through others."""
-        found: set[int] = set()
-        todo = [entry]
-        while todo:
-            at = todo.pop()
-            if at not in found:
-                found.add(at)
-                function = self._flow.functions[at]
-                todo.extend(self._flow.callbacks if function.calls_registers else ())
-                todo.extend(function.called | function.taken)
-        return found
-
     def _rounds(self, function: Function, loop: frozenset[int], jump: int) -> int | None:
         """How often a jump back is taken at most, as long as control stays in the loop; None: not known."""
         best = None
@@ -94,6 +82,20 @@ class Loops:
             rounds = (room.high - room.low) // abs(step) + 1
             best = rounds if best is None else min(best, rounds)
         return best
+
+
+def reached_from(flow: Flow, entry: int) -> set[int]:
+    """A function and all that it may call, directly or through others."""
+    found: set[int] = set()
+    todo = [entry]
+    while todo:
+        at = todo.pop()
+        if at not in found:
+            found.add(at)
+            function = flow.functions[at]
+            todo.extend(flow.callbacks if function.calls_registers else ())
+            todo.extend(function.called | function.taken)
+    return found
 
 
 def _in_no_loop(function: Function) -> set[int]:

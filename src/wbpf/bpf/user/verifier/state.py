@@ -136,13 +136,31 @@ class State:
             self.tokens == other.tokens
             and all(other.room.get(of, 0) >= room for of, room in self.room.items())
             and all(a.contains(b) for a, b in zip(self.frames, other.frames, strict=True))
+            and not self._torn(other)
         )
+
+    def _torn(self, other: State) -> set[int]:
+        """Numbers of addresses that are 0 together here, but may not be so in the other state."""
+        there: dict[int, int] = {}
+        torn = set()
+        for mine, its in zip(self.frames, other.frames, strict=True):
+            pairs = list(zip(mine.registers, its.registers, strict=True))
+            pairs += [(value, its.slots.get(at, (0, UNSET))[1]) for at, (_, value) in mine.slots.items()]
+            for value, theirs in pairs:
+                if not isinstance(value, Pointer) or not value.nullable or not isinstance(theirs, Pointer):
+                    continue
+                if there.setdefault(value.nullable, theirs.nullable) != theirs.nullable:
+                    torn.add(value.nullable)
+        return torn
 
     def joined(self, other: State) -> State:
         made = State(self.at)
         made.frames = [a.joined(b) for a, b in zip(self.frames, other.frames, strict=True)]
         made.room = {of: min(room, other.room[of]) for of, room in self.room.items() if of in other.room}
         made.tokens = self.tokens
+        torn = made._torn(self) | made._torn(other)
+        if torn:
+            made.map_pointers(lambda p: UNSET if p.nullable in torn else p)
         return made
 
     def get(self, register: int) -> Value:

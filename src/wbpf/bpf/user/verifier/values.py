@@ -35,6 +35,8 @@ class Pointer:
         bytes: of the object, where that is known.
         nullable: it may be 0 instead; addresses with the same number (above 0) are so together.
         token: what has to be given back before the program ends; 0: nothing.
+        found: the call that gave this value of a map that has locks, which tells its lock from others';
+            0: none did, -1: it is not known.
     """
 
     kind: Kind
@@ -44,6 +46,7 @@ class Pointer:
     nullable: int = 0
     token: int = 0
     writable: bool = True
+    found: int = 0
 
     def moved(self, by: Range) -> Pointer:
         return replace(self, offset=ranges.add(self.offset, by))
@@ -78,6 +81,7 @@ def contains(a: Value, b: Value) -> bool:
         and a.bytes == b.bytes
         and a.token == b.token
         and a.writable == b.writable
+        and a.found == b.found
         and (a.nullable == b.nullable or (a.nullable > 0 and not b.nullable))
         and a.offset.contains(b.offset)
     )

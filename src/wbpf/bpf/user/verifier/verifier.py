@@ -11,18 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wbpf.bpf.user.flow import Flow, code_target
-from wbpf.bpf.user.isa import Alu, Class, Insn, Mode, Wide
+from wbpf.bpf.user.isa import Alu, Call, Class, Insn, Mode, Wide
 from wbpf.bpf.user.proof import ArrayLookup, Proof
 from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.accesses import Accesses
 from wbpf.bpf.user.verifier.arithmetic import arithmetic
-from wbpf.bpf.user.verifier.calls import Calls
+from wbpf.bpf.user.verifier.calls import TAIL_CALL, Calls
 from wbpf.bpf.user.verifier.control import Control
 from wbpf.bpf.user.verifier.liveness import live_before, relevant_before
-from wbpf.bpf.user.verifier.loops import Loops
+from wbpf.bpf.user.verifier.loops import Loops, reached_from
 from wbpf.bpf.user.verifier.memory import FAR, Surroundings, moved
 from wbpf.bpf.user.verifier.models import Context, MapModel
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
+from wbpf.bpf.user.verifier.signatures import SIGNATURES
 from wbpf.bpf.user.verifier.state import Frame, State
 from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 from wbpf.bpf.user.verifier.widening import Widening
@@ -100,6 +101,7 @@ class _Verifier:
         self.context_loads: dict[int, int | None] = {}
         #: what is added where, by all ways: for loops()
         self.added: dict[int, Range] = {}
+        self.moving: dict[int, bool] = {}
         self.work: list[State] = []
         self.count = 0
         self.accesses, self.control, self.calls = Accesses(self), Control(self), Calls(self)
@@ -198,6 +200,16 @@ class _Verifier:
         seen.append(kept)
         same[looks] = kept
         return True
+
+    def moves_packet(self, entry: int) -> bool:
+        """Whether a function, or one that it calls, may move the packet."""
+        if entry not in self.moving:
+            reached = reached_from(self.flow, entry)
+            insns = (insn for function in reached for insn in self.flow.functions[function].insns.values())
+            numbers = {insn.imm for insn in insns if insn.opcode == 0x85 and insn.src == Call.HELPER}
+            known_ones = (SIGNATURES[number] for number in numbers if number in SIGNATURES)
+            self.moving[entry] = TAIL_CALL in numbers or any(one.moves_packet for one in known_ones)
+        return self.moving[entry]
 
     def problem(self, at: int, why: str) -> None:
         self.problems.setdefault(at, why)
