@@ -17,7 +17,7 @@ from wbpf.bpf.kinds import ProgramType
 from wbpf.bpf.user.contexts import prepare
 from wbpf.bpf.user.maps import UserMap
 from wbpf.bpf.user.objects import UserObject
-from wbpf.errors import BpfError
+from wbpf.errors import BpfError, FormatError
 
 pytest.importorskip("llvmlite", reason="needs llvmlite: install wbpf[user]")
 Both = tuple[Object, UserObject]
@@ -202,3 +202,13 @@ def test_fields_that_moved(compiled: Compiled, members: tuple[str, ...]) -> None
         assert one.programs["read_order"].test_run(context=context).result == 0
         assert one.variables["price"] == 1999
         assert one.programs["read_order"].test_run(context=bytes(8)).result == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"text", "'app' is not an eBPF object"), (b"\x7fELF\2\1\1" + bytes(80), "eBPF object 'app'")],
+)
+def test_what_is_no_object_is_named(content: bytes, what: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        UserObject(content, "app")
+    assert refused.value.what.startswith(what)

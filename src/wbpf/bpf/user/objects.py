@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from wbpf.bpf.btf import Btf, Kind
 from wbpf.bpf.btf.types import Array, Composite, Float, Int, Pointer, Section, Variable
+from wbpf.bpf.elf import with_name
 from wbpf.bpf.kernel import Named
 from wbpf.bpf.kinds import MapType, ProgramType, name_of
 from wbpf.bpf.object_file import MapDefinition, ObjectFile, ProgramDefinition
@@ -34,7 +35,7 @@ from wbpf.bpf.user.program import (
 from wbpf.bpf.user.types import Sources
 from wbpf.bpf.user.verifier import MapModel
 from wbpf.bpf.variables import Variables
-from wbpf.errors import BpfError, WbpfError
+from wbpf.errors import BpfError, FormatError, WbpfError
 
 if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced, UserLink
@@ -165,7 +166,10 @@ class UserObject:
         self.traced, self._cached, self._ahead = traced, cached, ahead
         self._files_of = files_of or (None if traced is None else traced.files)
         self._links = ExitStack()
-        self.file = ObjectFile.parse(elf)
+        try:
+            self.file = ObjectFile.parse(elf)
+        except FormatError as damage:
+            raise with_name(damage, name) from damage
         programs = {one.name: UserObjectProgram(self, one) for one in self.file.programs}
         self.programs = Named("program", name, programs)
         self.maps = Named("map", name, {one.name: _map(one, self.file.btf) for one in self.file.maps})
