@@ -204,11 +204,12 @@ def test_fields_that_moved(compiled: Compiled, members: tuple[str, ...]) -> None
         assert one.programs["read_order"].test_run(context=bytes(8)).result == 2**32 - 1
 
 
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [(b"text", "'app' is not an eBPF object"), (b"\x7fELF\2\1\1" + bytes(80), "eBPF object 'app'")],
-)
-def test_what_is_no_object_is_named(content: bytes, what: str) -> None:
-    with pytest.raises(FormatError) as refused:
-        UserObject(content, "app")
-    assert refused.value.what.startswith(what)
+def test_what_is_no_object_is_named(compiled: Compiled) -> None:
+    elf = compiled("both").read_bytes()
+    for content, what in (
+        (b"text", "'app' is not an eBPF object"),
+        (elf[:-9], "eBPF object 'app' is damaged"),
+    ):
+        with pytest.raises(FormatError) as refused:
+            UserObject(content, "app")
+        assert refused.value.what == what
