@@ -7,7 +7,7 @@
 #include <linux/bpf.h>
 #include <pthread.h>
 
-#define MAP_MAGIC 0x3150414d46504257u /* "WBPFMAP1" */
+#define MAP_MAGIC 0x3250414d46504257u /* "WBPFMAP2" */
 
 /* Words that others may change meanwhile: whoever reads them finds out by a sequence or does not care. */
 #define load_word(p)          __atomic_load_n((p), __ATOMIC_RELAXED)

@@ -302,9 +302,18 @@ uint32_t map_cpu(const wbpf_user_map *map)
 
 /* ---- operations ---- */
 
-static wbpf_user_map *inner(const uint32_t *value)
+static bool is_like(const wbpf_user_map *outer, const wbpf_user_map *map)
 {
-    return value ? wbpf_user_map_by_id(load_word(value)) : NULL;
+    return map->spec.kind == outer->spec.inner_kind && map->spec.key_bytes == outer->spec.inner_key_bytes &&
+           map->spec.value_bytes == outer->spec.inner_value_bytes &&
+           map->spec.lock_offset == WBPF_USER_MAP_NO_LOCK;
+}
+
+/* Looked at here too: whoever shares the outer map may have put anything into it. */
+static wbpf_user_map *inner(const wbpf_user_map *outer, const uint32_t *value)
+{
+    wbpf_user_map *map = value ? wbpf_user_map_by_id(load_word(value)) : NULL;
+    return map && is_like(outer, map) ? map : NULL;
 }
 
 void *wbpf_user_map_find_on(wbpf_user_map *map, const void *key, uint32_t cpu)
@@ -312,7 +321,7 @@ void *wbpf_user_map_find_on(wbpf_user_map *map, const void *key, uint32_t cpu)
     if (!map->kind->find || cpu >= map->spec.cpus)
         return NULL;
     void *value = map->kind->find(map, key, cpu);
-    return map->kind->of_maps ? (void *)inner(value) : value;
+    return map->kind->of_maps ? (void *)inner(map, value) : value;
 }
 
 void *wbpf_user_map_find(wbpf_user_map *map, const void *key)
@@ -360,6 +369,12 @@ static int update(wbpf_user_map *map, const void *key, const void *value, uint64
     if ((flags & ~(uint64_t)BPF_F_LOCK) > BPF_EXIST)
         return -EINVAL;
     int error = validate_lock(map, flags);
+    if (!error && map->kind->of_maps) {
+        uint32_t id;
+        memcpy(&id, value, sizeof id);
+        const wbpf_user_map *one = wbpf_user_map_by_id(id);
+        error = one && !is_like(map, one) ? -EINVAL : 0;
+    }
     return error ? error : map->kind->update(map, key, value, flags, all);
 }
 

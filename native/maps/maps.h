@@ -27,6 +27,8 @@ typedef struct wbpf_user_map_spec {
     uint32_t extra;       /* hash functions of a Bloom filter, bytes of a perf event array; 0: as usual */
     uint32_t lock_offset; /* of a bpf_spin_lock in its values, or WBPF_USER_MAP_NO_LOCK */
     uint32_t cpus;        /* values in a per-CPU map; 0: as this machine has */
+    /* Of maps of maps: what those in it are like, as the verifier takes them to be. */
+    uint32_t inner_kind, inner_key_bytes, inner_value_bytes;
 } wbpf_user_map_spec;
 
 /* In the file `fd`, which is made as large as it takes; < 0: in a memfd. The descriptor is the map's then. */

@@ -34,9 +34,12 @@ class UserMap
     UserMap &operator=(const UserMap &) = delete;
 
     static nb::object create(uint32_t kind, uint32_t key, uint32_t value, uint32_t entries, uint32_t flags,
-                             uint32_t extra, uint32_t lock_offset, uint32_t cpus, int fd)
+                             uint32_t extra, uint32_t lock_offset, uint32_t cpus,
+                             std::tuple<uint32_t, uint32_t, uint32_t> inner, int fd)
     {
-        wbpf_user_map_spec spec = {kind, key, value, entries, flags, extra, lock_offset, cpus};
+        auto [inner_kind, inner_key, inner_value] = inner;
+        wbpf_user_map_spec spec = {kind,        key,  value,      entries,   flags,      extra,
+                                   lock_offset, cpus, inner_kind, inner_key, inner_value};
         wbpf_user_map *map;
         int error = wbpf_user_map_create(&spec, fd, &map);
         return error ? nb::object(nb::int_(error))
@@ -53,8 +56,10 @@ class UserMap
 
     nb::tuple facts() const
     {
-        return nb::make_tuple(facts_.kind, facts_.key_bytes, facts_.value_bytes, facts_.entries, facts_.flags,
-                              facts_.lock_offset);
+        return nb::make_tuple(
+            facts_.kind, facts_.key_bytes, facts_.value_bytes, facts_.entries, facts_.flags,
+            facts_.lock_offset,
+            nb::make_tuple(facts_.inner_kind, facts_.inner_key_bytes, facts_.inner_value_bytes));
     }
 
     /* Address of the handle, of the row of values (0: none), and the stride. */
@@ -163,11 +168,13 @@ void bind_user_maps(nb::module_ &m)
 {
     nb::class_<UserMap>(m, "UserMap")
         .def_static("create", &UserMap::create, "kind"_a, "key_bytes"_a, "value_bytes"_a, "entries"_a,
-                    "flags"_a, "extra"_a, "lock_offset"_a, "cpus"_a, "fd"_a,
+                    "flags"_a, "extra"_a, "lock_offset"_a, "cpus"_a, "inner"_a, "fd"_a,
                     nb::sig("def create(kind: int, key_bytes: int, value_bytes: int, entries: int, flags: "
-                            "int, extra: int, lock_offset: int, cpus: int, fd: int) -> UserMap | int"))
+                            "int, extra: int, lock_offset: int, cpus: int, inner: tuple[int, int, int], fd: "
+                            "int) -> UserMap | int"))
         .def_static("open", &UserMap::open, "fd"_a, nb::sig("def open(fd: int) -> UserMap | int"))
-        .def("facts", &UserMap::facts, nb::sig("def facts(self) -> tuple[int, int, int, int, int, int]"))
+        .def("facts", &UserMap::facts,
+             nb::sig("def facts(self) -> tuple[int, int, int, int, int, int, tuple[int, int, int]]"))
         .def("entries", &UserMap::entries)
         .def("place", &UserMap::place, nb::sig("def place(self) -> tuple[int, int, int]"))
         .def("lookup", &UserMap::lookup, "key"_a.none(), "flags"_a = 0,

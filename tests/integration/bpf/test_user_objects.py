@@ -68,6 +68,14 @@ def test_helpers(both: Both) -> None:
     assert user.maps["outer"][u32(5)] == u32(user.maps["template"].user_id)
 
 
+def test_maps_of_maps_take_what_is_like_their_template(both: Both) -> None:
+    for one in both:
+        with pytest.raises(BpfError):
+            one.maps["outer"].set_fd(u32(5), one.maps["queue"])
+        with pytest.raises(KeyError):
+            _ = one.maps["outer"][u32(5)]
+
+
 def test_rings(both: Both) -> None:
     rings = [one.maps["ring"].ring() for one in both]
     seen = []

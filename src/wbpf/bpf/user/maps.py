@@ -38,6 +38,7 @@ class UserMap(Map):
     Args:
         extra: hash functions of a Bloom filter, bytes of a perf event array; 0: as usual.
         lock_offset: where values have a bpf_spin_lock.
+        inner: kind and sizes of key and value of the maps in it, for maps of maps.
     """
 
     def __init__(
@@ -51,19 +52,20 @@ class UserMap(Map):
         *,
         extra: int = 0,
         lock_offset: int = NO_LOCK,
+        inner: tuple[int, int, int] = (0, 0, 0),
         key_type: int = 0,
         value_type: int = 0,
     ) -> None:
         super().__init__(name, kind, key_bytes, value_bytes, entries, flags, key_type, value_type, -1)
-        self._extra, self.lock_offset = extra, lock_offset
+        self._extra, self.lock_offset, self.inner = extra, lock_offset, inner
         self._native: _native.UserMap | None = None
 
     @classmethod
     def create(
-        cls, name: str, kind: int, key_bytes: int, value_bytes: int, entries: int, **more: int
+        cls, name: str, kind: int, key_bytes: int, value_bytes: int, entries: int, *, flags: int = 0
     ) -> Self:
         """Make a map of its own. Raises: as `make`."""
-        one = cls(name, kind, key_bytes, value_bytes, entries, **more)
+        one = cls(name, kind, key_bytes, value_bytes, entries, flags)
         one.make()
         return one
 
@@ -87,8 +89,9 @@ class UserMap(Map):
         if isinstance(native, int):
             os.close(fd)
             raise BpfError(what, os.strerror(-native))
-        kind, key, value, entries, flags, lock = native.facts()
-        one = cls(name or f"map {native.id()}", kind, key, value, entries, flags, lock_offset=lock)
+        kind, key, value, entries, flags, lock, inner = native.facts()
+        name = name or f"map {native.id()}"
+        one = cls(name, kind, key, value, entries, flags, lock_offset=lock, inner=inner)
         one._have(native)
         return one
 
@@ -114,6 +117,7 @@ class UserMap(Map):
             self._extra,
             self.lock_offset,
             _native.bpf_cpu_count(),
+            self.inner,
             fd,
         )
         if isinstance(made, int):
@@ -181,8 +185,9 @@ class UserMap(Map):
             if isinstance(other, UserMap)
             else self.open(other.fileno() if isinstance(other, Map) else other)
         )
-        mine = (self.kind, self.key_bytes, self.element_bytes, self.entries, self.flags)
-        if (found.kind, found.key_bytes, found.element_bytes, found.entries, found.flags) != mine:
+        mine = (self.kind, self.key_bytes, self.element_bytes, self.entries, self.flags, self.inner)
+        its = (found.kind, found.key_bytes, found.element_bytes, found.entries, found.flags, found.inner)
+        if its != mine:
             raise BpfError(what, "its kind, sizes or flags are others")
         self._have(found.native)
 

@@ -385,9 +385,10 @@ def _map(definition: MapDefinition, btf: Btf | None) -> UserMap:
         for member in shape.members if isinstance(shape, Composite) else ():
             if btf.peel(member.type).name == "bpf_spin_lock":
                 lock = member.bit_offset // 8
-    value = definition.value_bytes
+    value, inner = definition.value_bytes, (0, 0, 0)
     if definition.type in _OF_MAPS:
         value = 4
+        inner = _inner(btf, definition.name)[:3] if btf is not None else inner
     return UserMap(
         definition.name,
         definition.type,
@@ -396,6 +397,7 @@ def _map(definition: MapDefinition, btf: Btf | None) -> UserMap:
         definition.entries,
         definition.flags | (_READ_ONLY if definition.name.startswith(_CONSTANTS) else 0),
         lock_offset=lock,
+        inner=inner,
         key_type=key_type,
         value_type=value_type,
     )
