@@ -62,7 +62,7 @@ DIR = EnvVar(
     Path,
     lambda: Path(f"/dev/shm/wbpf-{os.getuid()}"),
     "/dev/shm/wbpf-UID",
-    "directory of this host's segments",
+    "directory of this machine's hosts; each has a folder of segments in it",
 )
 HOST = EnvVar("WBPF_HOST", str, lambda: os.uname().nodename, "the host's name", "name of this host in traces")
 SERVICE = EnvVar(

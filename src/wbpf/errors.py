@@ -13,7 +13,7 @@ class WbpfError(Exception):
     Args:
         what: what failed, with the names involved: `ring 'events' can't be made`.
         why: the cause, as far as it is known.
-        hint: what to try next, as an order: `build with --perf-fallback`.
+        hint: what to try next, as an order: `set WBPF_DIR to a folder that you may write to`.
     """
 
     exit_code = 1

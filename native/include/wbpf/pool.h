@@ -8,7 +8,7 @@
  *     wbpf_pool_writer writer;
  *     wbpf_pool_create_object(host, "table/1", 4096, NULL, &writer);
  *     fill(writer.data);
- *     wbpf_pool_seal(&writer);
+ *     wbpf_pool_seal(&writer, false);
  *     wbpf_pool_view view;
  *     wbpf_pool_get(host, "table/1", 0, &view);
  *     use(view.data);

@@ -233,8 +233,8 @@ WBPF_SDK const void *wbpf_reader_next(struct wbpf_reader *reader, uint32_t *byte
     return frame + 1;
 }
 
-/* Waits until some ring has records, or a watched socket something to receive: how many have, 0 when the time is over, or a negative number when the program
- * is to end. `timeout_ms` below 0 waits for ever. */
+/* Waits until some ring has records, or a watched socket something to receive. Returns how many have, 0 when the
+ * time is over, or a negative number when the program is to end. `timeout_ms` below 0 waits for ever. */
 WBPF_SDK int wbpf_wait(int timeout_ms)
 {
     wbpf_ring ready[16];

@@ -451,8 +451,8 @@ impl Socket {
     }
 }
 
-/// Waits until some ring has records, or a watched socket something to receive: how many have, 0 when the time is over; an error when the program is to end.
-/// A negative time waits for ever.
+/// Waits until some ring has records, or a watched socket something to receive: how many have, 0 when the time is
+/// over; an error when the program is to end. A negative time waits for ever.
 pub fn wait(timeout_ms: i32) -> Result<usize, Error> {
     let mut ready = [0i32; 16];
     let bytes = core::mem::size_of_val(&ready) as u32;

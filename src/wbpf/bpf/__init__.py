@@ -1,7 +1,7 @@
 """eBPF from Python: open an object, load it, attach its programs, use its maps. docs/bpf.md shows how.
 
-`rings` makes what programs record a segment of this host, `features` says what the kernel and the user
-running wBPF are able to do, `target` parses target strings.
+`rings` records what programs tell into a segment of this host, `features` and `probes` say what the kernel
+and the user running wBPF are able to do, `target` parses target strings.
 """
 
 from __future__ import annotations

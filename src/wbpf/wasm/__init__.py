@@ -2,7 +2,7 @@
 
     from wbpf.wasm import Grants, Module
 
-    result = Module.open("app.wasm").run(["--once"], grants=Grants.all(), on_event=print)
+    result = Module.open("app.wasm").run(grants=Grants.all(), on_event=print, duration_s=10)
 
 `sections` reads and adds a module's custom sections, `manifest` is what a module says of itself, `params` are
 its parameters; `module` and `guest` run it.

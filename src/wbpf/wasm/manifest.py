@@ -42,7 +42,7 @@ class Capabilities:
         network: patterns of what it connects to, `tcp:HOST:PORT`, with parameters as `{NAME}`.
         env: names of environment variables.
         memory_mib: of linear memory.
-        deadline_ms: for the answer to a call by the host; None: no limit of its own.
+        deadline_ms: of computing without waiting for anything; None: 10,000.
     """
 
     programs: tuple[str, ...] = ()
