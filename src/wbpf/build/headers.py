@@ -17,6 +17,8 @@ from wbpf.envvars import CACHE_DIR
 from wbpf.errors import BuildError
 
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+#: By it libbpf's bpf_tracing.h knows that registers have the kernel's names.
+_GUARD = "__VMLINUX_H__"
 
 
 def generated_headers() -> Path:
@@ -45,8 +47,8 @@ def vmlinux_header(btf: str | None = None) -> Path:
         hint = "include <wbpf/vmlinux.h>, the compact one, or give BTF: --vmlinux FILE"
         raise BuildError("vmlinux.h can't be made", f"{source}: {error.strerror}", hint) from error
     writer = Path(inspect.getfile(Btf)).with_name("c.py").read_bytes()
-    header = CACHE_DIR.read() / "vmlinux" / digest(content, writer) / "vmlinux.h"
-    keep(header, lambda: Btf.parse(content).to_c(guard="VMLINUX_H", access_index=True))
+    header = CACHE_DIR.read() / "vmlinux" / digest(content, writer, _GUARD.encode()) / "vmlinux.h"
+    keep(header, lambda: Btf.parse(content).to_c(guard=_GUARD, access_index=True))
     return header
 
 

@@ -17,10 +17,15 @@ NUMBERS = st.sampled_from(EDGES) | st.integers(0, ALL) | st.integers(0, 300)
 Sample = tuple[Range, int]
 
 
+def low_half(number: int) -> int:
+    return signed(number & ranges.ALL32, 32)
+
+
 def holds(a: Range, number: int) -> bool:
     return (
         a.low <= number <= a.high
         and a.slow <= signed(number) <= a.shigh
+        and a.wlow <= low_half(number) <= a.whigh
         and not (number ^ a.value) & ~a.mask & ALL
         and not a.value & a.mask
     )
@@ -38,6 +43,8 @@ def samples(draw: Callable[[st.SearchStrategy[int]], int]) -> Sample:
         max(number, other),
         min(signed(number), signed(other)),
         max(signed(number), signed(other)),
+        min(low_half(number), low_half(other)),
+        max(low_half(number), low_half(other)),
     )
     made = made if made is not None and holds(made, number) else ranges.known(number)
     return made, number
@@ -70,6 +77,7 @@ def test_shifts_and_widths(a: Sample, b: Sample, bits: int) -> None:
     assert holds(ranges.shift_left(ra, rb, bits), x << count & most)
     assert holds(ranges.shift_right(ra, rb, bits), x >> count)
     assert holds(ranges.shift_signed(ra, rb, bits), (signed(x, bits) >> count) & most)
+    assert holds(ranges.sign_extend(ra, 16, 32), signed(x & 0xFFFF, 16) & 0xFFFFFFFF)
     for part in (8, 16, 32):
         assert holds(ranges.truncate(ra, part), x & ((1 << part) - 1))
         assert holds(ranges.sign_extend(ra, part), signed(x & ((1 << part) - 1), part) & ALL)
@@ -100,3 +108,26 @@ def test_branches(a: Sample, b: Sample, jump: Jump, narrow: bool) -> None:
     assert holds(pair[0], x)
     if jump is not Jump.JSET:
         assert holds(pair[1], y)
+
+
+@given(samples(), samples(), samples())
+def test_what_is_in_both(a: Sample, b: Sample, c: Sample) -> None:
+    (ra, x), (rb, y), (rc, _) = a, b, c
+    both = ranges.meet(ranges.join(ra, rb), ranges.join(ra, rc))
+    assert both is not None
+    assert holds(both, x)
+    upper = ranges.meet_low(rb, ranges.truncate(ranges.join(rb, rc)))
+    assert upper is not None
+    assert holds(upper, y)
+
+
+def test_an_error_or_a_length() -> None:
+    """What `int n = bpf_probe_read_user_str(…); if (n < 0) …` knows of n, in three ways to compile it."""
+    n = ranges.make(0, ALL, 0, ALL, -4095, 64)
+    assert n is not None
+    for read in (n, ranges.truncate(n), ranges.shift_left(n, ranges.known(32), 64)):
+        if read.slow < -(1 << 31):
+            read = ranges.shift_signed(read, ranges.known(32), 64)
+        pair = refine(Jump.JSLT, read, ranges.known(0), taken=False, narrow=True)
+        assert pair is not None
+        assert (pair[0].low, pair[0].high) == (0, 64)

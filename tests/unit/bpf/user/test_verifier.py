@@ -65,6 +65,25 @@ def judge(code: bytes, context: Context = MEMORY) -> Verdict:
         + insn(0x72, 6, 0, -1)
         + ZERO
         + EXIT,
+        # a function that returns nothing
+        insn(0x85, 0, 1, 0, 2) + ZERO + EXIT + EXIT,
+        # n = memory[0] - 10; if (n < 20) memory[memory[0]]: a copy of what is compared
+        insn(0x79, 2, 1)
+        + insn(0xBF, 3, 2)
+        + insn(0x07, 3, 0, 0, -10)
+        + ZERO
+        + insn(0x35, 3, 0, 2, 20)
+        + insn(0x0F, 1, 2)
+        + insn(0x71, 0, 1)
+        + EXIT,
+        # the same of 32 bits: u32 n = memory[0]; u32 m = n; if (m < 64) memory[n]
+        insn(0x61, 2, 1)
+        + insn(0xBC, 3, 2)
+        + ZERO
+        + insn(0x36, 3, 0, 2, 64)
+        + insn(0x0F, 1, 2)
+        + insn(0x71, 0, 1)
+        + EXIT,
     ],
 )
 def test_what_is_proved(code: bytes) -> None:
@@ -268,3 +287,65 @@ def test_a_context_that_is_too_small_is_not_run() -> None:
     program = UserProgram.load(insn(0x79, 0, 1, 56) + EXIT, MEMORY)
     with pytest.raises(BpfError, match="its context has 8 bytes, not 64"):
         program.run(bytearray(8))
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        insn(0x79, 2, 1, 8),  # loaded anew
+        insn(0xBC, 3, 2) + insn(0x67, 3, 0, 0, 1),  # shifted
+        insn(0x07, 3, 0, 0, -100),  # further away than what follows takes into account
+        insn(0x85, 0, 0, 0, 5) + insn(0xBF, 2, 0) + insn(0xBF, 1, 6),  # clobbered
+        insn(0x15, 2, 0, 1, 3) + insn(0x07, 2, 0, 0, 64),  # moved on one of two ways
+    ],
+)
+def test_what_is_no_copy(between: bytes) -> None:
+    compared = insn(0xBF, 3, 2) + between + ZERO + insn(0x35, 3, 0, 2, 64)
+    code = insn(0xBF, 6, 1) + insn(0x79, 2, 1) + compared + insn(0x0F, 1, 2) + insn(0x71, 0, 1) + EXIT
+    assert not judge(code).proof.complete
+
+
+def code_of(function: int, at: int) -> bytes:
+    """r2 = the address of a function."""
+    return wide(2, function - at - 1, src=4)
+
+
+# r6 = a value of the map, or the program ends
+VALUE = LOOKUP + insn(0x55, 0, 0, 2) + ZERO + EXIT + insn(0xBF, 6, 0)
+# bpf_loop(4, FUNCTION, r10 - 16, 0)
+LOOP = insn(0xB7, 1, 0, 0, 4) + insn(0xBF, 3, 10) + insn(0x07, 3, 0, 0, -16) + insn(0xB7, 4)
+
+
+def looping(before: bytes, after: bytes, function: bytes) -> bytes:
+    """A program that gives `function` the address of 16 bytes of its stack, over and over."""
+    at = (len(before) + len(LOOP)) // 8
+    return before + LOOP + code_of(at + 3 + len(after) // 8, at) + insn(0x85, 0, 0, 0, 181) + after + function
+
+
+# stack[-16] = r6: what the callback uses, and what is used behind it
+GIVE = VALUE + insn(0x7B, 10, 6, -16) + insn(0x7A, 10, 0, -8)
+USE = insn(0x79, 1, 10, -16) + insn(0x79, 0, 1, 0) + ZERO + EXIT
+COUNT = insn(0x79, 3, 2, 8) + insn(0x07, 3, 0, 0, 1) + insn(0x7B, 2, 3, 8)
+
+
+def test_what_callbacks_leave_as_it_is() -> None:
+    through = insn(0x79, 4, 2, 0) + insn(0x7A, 4, 0, 0, 7) + COUNT + ZERO + EXIT
+    verdict = judge(looping(GIVE, USE, through))
+    assert verdict.proof.complete, [str(problem) for problem in verdict.problems + verdict.fatal]
+    # the second time round it is no address any more, nor behind the loop
+    for after in (USE, ZERO + EXIT):
+        verdict = judge(looping(GIVE, after, through[:-16] + insn(0x7A, 2, 0, 0, 1) + ZERO + EXIT))
+        assert any("as an address" in str(one) for one in verdict.problems)
+    verdict = judge(looping(GIVE, USE, insn(0x7B, 2, 1, 0) + ZERO + EXIT))
+    assert any("as an address" in str(one) for one in verdict.problems)
+
+
+def test_records_and_callbacks() -> None:
+    before = RESERVE + insn(0x55, 0, 0, 2) + ZERO + EXIT + insn(0x7B, 10, 0, -16) + insn(0x7A, 10, 0, -8)
+    submit = insn(0x79, 1, 10, -16) + insn(0xB7, 2) + insn(0x85, 0, 0, 0, 132) + ZERO + EXIT
+    fill = insn(0x79, 4, 2, 0) + insn(0x7A, 4, 0, 8, 7) + ZERO + EXIT
+    verdict = judge(looping(before, submit, fill))
+    assert verdict.proof.complete, [str(problem) for problem in verdict.problems + verdict.fatal]
+    early = insn(0x79, 1, 2, 0) + insn(0xB7, 2) + insn(0x85, 0, 0, 0, 132) + ZERO + EXIT
+    verdict = judge(looping(before, submit, early))
+    assert any("more or less reserved" in str(one) for one in verdict.fatal)

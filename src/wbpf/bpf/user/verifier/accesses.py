@@ -61,6 +61,7 @@ class Accesses:
         if why or not isinstance(base, Pointer):
             self._verifier.problem(insn.at, why)
             state.forget_stacks()
+            self._verifier.callbacks.note_any_write(state)
         else:
             self._verifier.around.store(state, base, insn.off, insn.width, value)
 

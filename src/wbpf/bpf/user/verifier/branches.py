@@ -69,20 +69,7 @@ def _narrow(jump: Jump, a: Range, b: Range) -> Pair:
         if maybe is None or other is None:
             return None
         first, second = maybe, other
-    # Where the upper half is not 0, nothing is said of the whole.
-    return (_meet(a, first) if a.is_narrow else a, _meet(b, second) if b.is_narrow else b)
-
-
-def _meet(a: Range, b: Range) -> Range:
-    made = make(
-        a.value | b.value & a.mask,
-        a.mask & b.mask,
-        max(a.low, b.low),
-        min(a.high, b.high),
-        max(a.slow, b.slow),
-        min(a.shigh, b.shigh),
-    )
-    return made or a
+    return (ranges.meet_low(a, first) or a, ranges.meet_low(b, second) or b)
 
 
 def _bounded(
@@ -92,20 +79,14 @@ def _bounded(
     slow, shigh = max(a.slow, slow), min(a.shigh, shigh)
     if low > high or slow > shigh:
         return None
-    return make(a.value, a.mask, low, high, slow, shigh)
+    return make(a.value, a.mask, low, high, slow, shigh, a.wlow, a.whigh)
 
 
 def _holds(jump: Jump, a: Range, b: Range) -> Range | None:
     """The first operand where the comparison holds."""
     match jump:
         case Jump.JEQ:
-            if (a.value ^ b.value) & ~a.mask & ~b.mask:
-                return None
-            low, high = max(a.low, b.low), min(a.high, b.high)
-            slow, shigh = max(a.slow, b.slow), min(a.shigh, b.shigh)
-            if low > high or slow > shigh:
-                return None
-            return make(a.value | b.value & a.mask, a.mask & b.mask, low, high, slow, shigh)
+            return ranges.meet(a, b)
         case Jump.JNE:
             if not b.is_known:
                 return a
@@ -141,5 +122,6 @@ def _bits(a: Range, b: Range, *, taken: bool) -> Pair:
         return None if not (a.value | a.mask) & (b.value | b.mask) else (a, b)
     if a.value & b.value:
         return None
-    made = make(a.value, a.mask & ~b.value, a.low, a.high, a.slow, a.shigh)  # no bit of b is set
+    # No bit of b is set.
+    made = make(a.value, a.mask & ~b.value, a.low, a.high, a.slow, a.shigh, a.wlow, a.whigh)
     return None if made is None else (made, b)

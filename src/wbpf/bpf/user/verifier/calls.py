@@ -11,7 +11,7 @@ from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.models import Arg, MapModel, Returns, Signature
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
 from wbpf.bpf.user.verifier.signatures import SIGNATURES
-from wbpf.bpf.user.verifier.state import Frame, State
+from wbpf.bpf.user.verifier.state import Frame, State, caller_of
 from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ _KINDS = {
 }
 _WITHOUT_KEYS = _PROG_ARRAY | _PERF | _QUEUES | _RINGBUF | _TARGETS | {31}
 _FAMILIES = {"xdp": "XDP programs", "socket": "socket filters", "tc": "TC programs"}
-CALLBACK = -2
 
 
 class _Refused(Exception):
@@ -236,7 +235,9 @@ class _Call:
         elif value.kind is Kind.STACK:
             frame = self.state.frames[value.of]
             low = value.offset.slow + STACK_BYTES
-            frame.forget(low, value.offset.shigh - value.offset.slow + size)
+            span = value.offset.shigh - value.offset.slow + size
+            frame.forget(low, span)
+            self.verifier.callbacks.note_write(self.state, value.of, low, span)
             if sure and value.offset.is_known:
                 frame.written |= ((1 << size) - 1) << low
 
@@ -295,20 +296,18 @@ class _Call:
             self.verifier.lookups[self.insn.at] = None
 
     def _callback(self) -> None:
-        """Follow the function that the helper is given; it may change frames that it gets an address in."""
+        """Follow the function that the helper is given: it begins with what it may leave behind."""
         state = self.state
-        if state.tokens:
-            self.verifier.refuse(
-                self.insn.at, "a record is reserved while a function is called over and over"
-            )
+        context = state.get(3)
+        is_stack = isinstance(context, Pointer) and context.kind is Kind.STACK
+        deepest = context.of if isinstance(context, Pointer) and is_stack else -1
+        self.verifier.callbacks.trust(state, self.insn.at, deepest)
         if self.verifier.moves_packet(self.function):
             state.drop_packets()
         context = state.get(3)
-        if isinstance(context, Pointer) and context.kind is Kind.STACK:
-            for frame in state.frames[: context.of + 1]:
-                frame.slots.clear()
         inside = state.copy()
-        frame = Frame(self.function, CALLBACK)
+        frame = Frame(self.function, caller_of(self.insn.at))
+        frame.tokens = state.tokens
         if self.insn.imm == _FOR_EACH:
             key = Pointer(Kind.MEMORY, self.insn.at + 1, known(0), self.model.key_bytes, writable=False)
             found = self.insn.at + 1 if self.model.lock >= 0 else 0

@@ -22,11 +22,15 @@ class Control:
         self._verifier = verifier
 
     def leave(self, state: State, insn: Insn) -> bool:
-        value = self._verifier.read(state, 0, insn.at)
-        frame = state.frames.pop()
-        if not state.frames or frame.back < 0:  # or a callback
-            self.demand_nothing_kept(state, insn)
+        if state.frame.back < 0:  # the program's own, or a callback's
+            self._verifier.read(state, 0, insn.at)
+            if state.frame.back == -1 or not state.frame.tokens:
+                self.demand_nothing_kept(state, insn)
+            elif state.tokens != state.frame.tokens:
+                self._verifier.refuse(insn.at, "the callback leaves more or less reserved than it found")
             return False
+        value = state.get(0)  # of a function that returns nothing it need not be set
+        frame = state.frames.pop()
         gone = len(state.frames)
         if isinstance(value, Pointer) and value.kind is Kind.STACK and value.of == gone:
             value = UNSET
@@ -65,9 +69,9 @@ class Control:
             pair = refine(jump, left, right, taken=taken, narrow=narrow)
             if pair is None:
                 return False
-            state.frame.registers[insn.dst] = pair[0]
+            self._learn(state, insn, insn.dst, pair[0])
             if insn.by_register and insn.src != insn.dst and insn.src != 10 and jump is not Jump.JSET:
-                state.frame.registers[insn.src] = pair[1]
+                self._learn(state, insn, insn.src, pair[1])
             return True
         if narrow:
             return True
@@ -76,6 +80,20 @@ class Control:
         if isinstance(left, Pointer) and isinstance(right, Pointer):
             _assume_room(state, jump, left, right, taken=taken)
         return True
+
+    def _learn(self, state: State, insn: Insn, register: int, value: Range) -> None:
+        """What is known of a register now, and so of those that are copies of it."""
+        registers = state.frame.registers
+        registers[register] = value
+        copies = self._verifier.copies[state.frame.entry].get(insn.at, {})
+        for (copy, of), (more, is_whole) in copies.items():
+            other = registers[copy]
+            if of == register and isinstance(other, Range):
+                there = ranges.add(value, known(more))
+                both = (
+                    ranges.meet(other, there) if is_whole else ranges.meet_low(other, ranges.truncate(there))
+                )
+                registers[copy] = both or other
 
     def _assume_null(self, state: State, jump: Jump, pointer: Pointer, *, taken: bool) -> bool:
         if jump not in (Jump.JEQ, Jump.JNE):

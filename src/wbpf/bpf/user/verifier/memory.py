@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wbpf.bpf.user.isa import STACK_BYTES
 from wbpf.bpf.user.verifier import ranges
+from wbpf.bpf.user.verifier.callbacks import Callbacks
 from wbpf.bpf.user.verifier.models import Context, Field, MapModel
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
 from wbpf.bpf.user.verifier.state import State
@@ -23,8 +24,8 @@ _ADDRESSES = {
 class Surroundings:
     """What the accesses of one program are judged by."""
 
-    def __init__(self, context: Context, maps: list[MapModel]) -> None:
-        self.context, self.maps = context, maps
+    def __init__(self, context: Context, maps: list[MapModel], callbacks: Callbacks) -> None:
+        self.context, self.maps, self.callbacks = context, maps, callbacks
 
     def extent(self, state: State, pointer: Pointer) -> tuple[int, int]:
         """Where the object that an address points to begins and ends, from the address's origin."""
@@ -131,6 +132,7 @@ class Surroundings:
             return
         frame = state.frames[base.of]
         low, high = base.offset.slow + off + STACK_BYTES, base.offset.shigh + off + STACK_BYTES
+        self.callbacks.note_write(state, base.of, low, high - low + size)
         if low == high:
             narrowed = ranges.truncate(value, 8 * size) if isinstance(value, Range) and size < 8 else value
             frame.write(low, size, narrowed)

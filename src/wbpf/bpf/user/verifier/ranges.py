@@ -1,4 +1,4 @@
-"""What is known of a number: intervals of both readings, and which bits are sure.
+"""What is known of a number: intervals of both readings, of its low half, and which bits are sure.
 
 The bits are a tristate number as in the kernel's verifier (Vishwanathan et al., "Sound, Precise, and Fast
 Abstract Interpretation with Tristate Numbers", CGO 2022): bits of `mask` are not known, the others are
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 ALL = (1 << 64) - 1
 HALF = 1 << 63
 ALL32 = (1 << 32) - 1
+HALF32 = 1 << 31
+_HALF_ALL = (-HALF32, HALF32 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Range:
         high: greatest, read as unsigned.
         slow: least, read as signed.
         shigh: greatest, read as signed.
+        wlow: least of the low 32 bits, read as signed.
+        whigh: greatest of the low 32 bits, read as signed.
     """
 
     value: int
@@ -33,6 +37,8 @@ class Range:
     high: int
     slow: int
     shigh: int
+    wlow: int = -HALF32
+    whigh: int = HALF32 - 1
 
     @property
     def is_known(self) -> bool:
@@ -49,6 +55,8 @@ class Range:
             and other.high <= self.high
             and self.slow <= other.slow
             and other.shigh <= self.shigh
+            and self.wlow <= other.wlow
+            and other.whigh <= self.whigh
             and not other.mask & ~self.mask
             and not (other.value ^ self.value) & ~self.mask
         )
@@ -74,8 +82,8 @@ UNKNOWN = Range(0, ALL, 0, ALL, -HALF, HALF - 1)
 def known(number: int) -> Range:
     """One number."""
     number &= ALL
-    as_signed = signed(number)
-    return Range(number, 0, number, number, as_signed, as_signed)
+    as_signed, low_half = signed(number), signed(number & ALL32, 32)
+    return Range(number, 0, number, number, as_signed, as_signed, low_half, low_half)
 
 
 def between(low: int, high: int) -> Range:
@@ -88,7 +96,16 @@ def of_bits(bits: int) -> Range:
     return UNKNOWN if bits == 64 else between(0, (1 << bits) - 1)
 
 
-def make(value: int, mask: int, low: int, high: int, slow: int, shigh: int) -> Range | None:
+def make(
+    value: int,
+    mask: int,
+    low: int,
+    high: int,
+    slow: int,
+    shigh: int,
+    wlow: int = -HALF32,
+    whigh: int = HALF32 - 1,
+) -> Range | None:
     """A range in which each part is as narrow as the others allow; None if it is empty."""
     for _ in range(2):
         low, high = max(low, value), min(high, value | mask)
@@ -107,6 +124,17 @@ def make(value: int, mask: int, low: int, high: int, slow: int, shigh: int) -> R
             low, high = max(low, slow & ALL), min(high, shigh & ALL)
         if low > high:
             return None
+        # What fits into 32 bits is its low half, and what is the sign extension of its low half as well.
+        if high <= ALL32:
+            if high < HALF32 or low >= HALF32:
+                wlow, whigh = max(wlow, signed(low, 32)), min(whigh, signed(high, 32))
+            if wlow >= 0 or whigh < 0:
+                low, high = max(low, wlow & ALL32), min(high, whigh & ALL32)
+        elif slow >= -HALF32 and shigh < HALF32:
+            wlow = slow = max(slow, wlow)
+            whigh = shigh = min(shigh, whigh)
+        if low > high or slow > shigh or wlow > whigh:
+            return None
         # The bits above the highest in which the bounds differ are sure.
         unsure = (1 << (low ^ high).bit_length()) - 1
         sure = ~(unsure | mask) & ALL
@@ -115,7 +143,8 @@ def make(value: int, mask: int, low: int, high: int, slow: int, shigh: int) -> R
         value = value & ~mask | low & ~unsure & mask
         mask &= unsure
         value &= ~mask & ALL
-    return Range(value, mask, max(low, value), min(high, value | mask), slow, shigh)
+    low, high = max(low, value), min(high, value | mask)
+    return known(low) if low == high else Range(value, mask, low, high, slow, shigh, wlow, whigh)
 
 
 def join(a: Range, b: Range) -> Range:
@@ -130,9 +159,45 @@ def join(a: Range, b: Range) -> Range:
         max(a.high, b.high),
         min(a.slow, b.slow),
         max(a.shigh, b.shigh),
+        min(a.wlow, b.wlow),
+        max(a.whigh, b.whigh),
     )
     assert made is not None
     return made
+
+
+def meet(a: Range, b: Range) -> Range | None:
+    """All that is in both."""
+    if (a.value ^ b.value) & ~a.mask & ~b.mask:
+        return None
+    return make(
+        a.value | b.value & a.mask,
+        a.mask & b.mask,
+        max(a.low, b.low),
+        min(a.high, b.high),
+        max(a.slow, b.slow),
+        min(a.shigh, b.shigh),
+        max(a.wlow, b.wlow),
+        min(a.whigh, b.whigh),
+    )
+
+
+def meet_low(a: Range, half: Range) -> Range | None:
+    """All whose low 32 bits are in `half`, which has no others."""
+    if a.is_narrow:
+        return meet(a, half)
+    if (a.value ^ half.value) & ~a.mask & ~half.mask & ALL32:
+        return None
+    return make(
+        a.value | half.value & a.mask,
+        a.mask & (half.mask | ~ALL32 & ALL),
+        a.low,
+        a.high,
+        a.slow,
+        a.shigh,
+        max(a.wlow, half.wlow),
+        min(a.whigh, half.whigh),
+    )
 
 
 def truncate(a: Range, bits: int = 32) -> Range:
@@ -141,9 +206,9 @@ def truncate(a: Range, bits: int = 32) -> Range:
     if a.high <= most:
         return a
     value, mask = a.value & most, a.mask & most
-    if a.low >> bits == a.high >> bits:
-        return make(value, mask, a.low & most, a.high & most, -HALF, HALF - 1) or of_bits(bits)
-    return make(value, mask, 0, most, -HALF, HALF - 1) or of_bits(bits)
+    low, high = (a.low & most, a.high & most) if a.low >> bits == a.high >> bits else (0, most)
+    half = (a.wlow, a.whigh) if bits == 32 else _HALF_ALL
+    return make(value, mask, low, high, -HALF, HALF - 1, *half) or of_bits(bits)
 
 
 def sign_extend(a: Range, bits: int, to: int = 64) -> Range:
@@ -155,9 +220,10 @@ def sign_extend(a: Range, bits: int, to: int = 64) -> Range:
     upper = (1 << to) - (1 << bits)
     if a.low >= half:
         return make(a.value | upper, a.mask, a.low | upper, a.high | upper, -HALF, HALF - 1) or of_bits(to)
+    low, high = (a.wlow, a.whigh) if bits == 32 else (-half, half - 1)
     if to == 64:
-        return make(0, ALL, 0, ALL, -half, half - 1) or UNKNOWN
-    return of_bits(to)
+        return make(0, ALL, 0, ALL, low, high) or UNKNOWN
+    return make(0, ALL32, 0, ALL32, -HALF, HALF - 1, low, high) or of_bits(to)
 
 
 def add(a: Range, b: Range) -> Range:
@@ -172,7 +238,13 @@ def add(a: Range, b: Range) -> Range:
     slow, shigh = a.slow + b.slow, a.shigh + b.shigh
     if slow < -HALF or shigh >= HALF:
         slow, shigh = -HALF, HALF - 1
-    return make(values & ~mask, mask, low & ALL, high & ALL, slow, shigh) or UNKNOWN
+    half = _half(a.wlow + b.wlow, a.whigh + b.whigh)
+    return make(values & ~mask, mask, low & ALL, high & ALL, slow, shigh, *half) or UNKNOWN
+
+
+def _half(low: int, high: int) -> tuple[int, int]:
+    """Bounds of a low half, if they fit into it."""
+    return (low, high) if low >= -HALF32 and high < HALF32 else _HALF_ALL
 
 
 def subtract(a: Range, b: Range) -> Range:
@@ -184,7 +256,8 @@ def subtract(a: Range, b: Range) -> Range:
     slow, shigh = a.slow - b.shigh, a.shigh - b.slow
     if slow < -HALF or shigh >= HALF:
         slow, shigh = -HALF, HALF - 1
-    return make(values & ~mask, mask, low, high, slow, shigh) or UNKNOWN
+    half = _half(a.wlow - b.whigh, a.whigh - b.wlow)
+    return make(values & ~mask, mask, low, high, slow, shigh, *half) or UNKNOWN
 
 
 def multiply(a: Range, b: Range) -> Range:
@@ -232,7 +305,9 @@ def shift_left(a: Range, by: Range, bits: int) -> Range:
     low, high = a.low << count, a.high << count
     if high > most:
         low, high = 0, most
-    return make(a.value << count & most, a.mask << count & most, low, high, -HALF, HALF - 1) or of_bits(bits)
+    # The first half of a sign extension.
+    slow, shigh = (a.wlow << 32, a.whigh << 32) if count == 32 else (-HALF, HALF - 1)
+    return make(a.value << count & most, a.mask << count & most, low, high, slow, shigh) or of_bits(bits)
 
 
 def shift_right(a: Range, by: Range, bits: int) -> Range:
@@ -240,7 +315,8 @@ def shift_right(a: Range, by: Range, bits: int) -> Range:
     if not by.is_known:
         return between(0, a.high)
     count = by.low & (bits - 1)
-    made = make(a.value >> count, a.mask >> count, a.low >> count, a.high >> count, -HALF, HALF - 1)
+    half = (a.slow >> 32, a.shigh >> 32) if count == 32 else _HALF_ALL
+    made = make(a.value >> count, a.mask >> count, a.low >> count, a.high >> count, -HALF, HALF - 1, *half)
     return made or of_bits(bits)
 
 

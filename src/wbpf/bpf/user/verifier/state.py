@@ -11,15 +11,21 @@ from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value, co
 PACKETS = (Kind.PACKET, Kind.PACKET_END, Kind.PACKET_META)
 
 
+def caller_of(back: int) -> int:
+    """Which instruction calls the helper, by `Frame.back` of the helper's callback; and the reverse."""
+    return -2 - back
+
+
 class Frame:
     """Registers and stack of one call.
 
     Args:
         entry: of the function.
-        back: index of the instruction after the call; -1: the program's own frame.
+        back: index of the instruction after the call; -1: the program's own frame; below: of a callback, for
+            which the helper is called at `caller_of(back)`.
     """
 
-    __slots__ = ("back", "entry", "registers", "slots", "written")
+    __slots__ = ("back", "entry", "registers", "slots", "tokens", "written")
 
     def __init__(self, entry: int, back: int) -> None:
         self.entry, self.back = entry, back
@@ -28,9 +34,12 @@ class Frame:
         self.slots: dict[int, tuple[int, Value]] = {}
         #: a bit for each byte of the stack that was written
         self.written = 0
+        #: of a callback: what was reserved when it was called
+        self.tokens: frozenset[int] = frozenset()
 
     def copy(self) -> Frame:
         other = Frame(self.entry, self.back)
+        other.tokens = self.tokens
         other.registers = self.registers.copy()
         other.slots = self.slots.copy()
         other.written = self.written
@@ -49,6 +58,7 @@ class Frame:
 
     def joined(self, other: Frame) -> Frame:
         made = Frame(self.entry, self.back)
+        made.tokens = self.tokens
         made.registers = [join(a, b) for a, b in zip(self.registers, other.registers, strict=True)]
         made.written = self.written & other.written
         for at, (size, value) in self.slots.items():
@@ -133,10 +143,16 @@ class State:
 
     def contains(self, other: State) -> bool:
         return (
-            self.tokens == other.tokens
+            self.keeps_as(other)
             and all(other.room.get(of, 0) >= room for of, room in self.room.items())
             and all(a.contains(b) for a, b in zip(self.frames, other.frames, strict=True))
             and not self._torn(other)
+        )
+
+    def keeps_as(self, other: State) -> bool:
+        """Whether the same is reserved, and was where callbacks began."""
+        return self.tokens == other.tokens and all(
+            a.tokens == b.tokens for a, b in zip(self.frames, other.frames, strict=True)
         )
 
     def _torn(self, other: State) -> set[int]:

@@ -16,8 +16,10 @@ from wbpf.bpf.user.proof import ArrayLookup, Proof
 from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.accesses import Accesses
 from wbpf.bpf.user.verifier.arithmetic import arithmetic
+from wbpf.bpf.user.verifier.callbacks import Callbacks
 from wbpf.bpf.user.verifier.calls import TAIL_CALL, Calls
 from wbpf.bpf.user.verifier.control import Control
+from wbpf.bpf.user.verifier.copies import copies_before
 from wbpf.bpf.user.verifier.liveness import live_before, relevant_before
 from wbpf.bpf.user.verifier.loops import Loops, reached_from
 from wbpf.bpf.user.verifier.memory import FAR, Surroundings, moved
@@ -75,19 +77,25 @@ def verify(flow: Flow, context: Context, maps: Sequence[MapModel] = ()) -> Verdi
         context: what r1 points to.
         maps: in the order of their slots.
     """
-    return _Verifier(flow, context, list(maps)).run()
+    callbacks = Callbacks()
+    while True:
+        verdict = _Verifier(flow, context, list(maps), callbacks).run()
+        if not callbacks.was_deceived:
+            return verdict
+        callbacks.again()
 
 
 class _Verifier:
-    def __init__(self, flow: Flow, context: Context, maps: list[MapModel]) -> None:
-        self.flow, self.maps = flow, maps
-        self.around = Surroundings(context, maps)
+    def __init__(self, flow: Flow, context: Context, maps: list[MapModel], callbacks: Callbacks) -> None:
+        self.flow, self.maps, self.callbacks = flow, maps, callbacks
+        self.around = Surroundings(context, maps, callbacks)
         self.insns: Mapping[int, Insn] = {}
         for function in flow.functions.values():
             self.insns = {**self.insns, **function.insns}
         self.leaders = frozenset().union(*(function.leaders for function in flow.functions.values()))
         self.live = {entry: live_before(function) for entry, function in flow.functions.items()}
         self.relevant = {entry: relevant_before(function) for entry, function in flow.functions.items()}
+        self.copies = {entry: copies_before(function) for entry, function in flow.functions.items()}
         self.seen: dict[tuple[int, tuple[int, ...]], list[State]] = {}
         #: by a hash of the registers: to find one that is alike among many
         self.same: dict[tuple[int, tuple[int, ...]], dict[int, State]] = {}
@@ -189,11 +197,11 @@ class _Verifier:
         visits = self.visits[key] = self.visits.get(key, 0) + 1
         if visits > (_PRECISE_AT_FIRST if self.count < _AT_FIRST else _PRECISE):
             self.cyclic.add(state.at)
-            compatible = [other for other in seen if other.tokens == state.tokens]
+            compatible = [other for other in seen if other.keeps_as(state)]
             merged = state
             for other in compatible[-1:]:
                 merged = self.widening.widened(other, other.joined(merged))
-            self.seen[key] = seen = [other for other in seen if other.tokens != state.tokens]
+            self.seen[key] = seen = [other for other in seen if not other.keeps_as(state)]
             state.frames, state.room = merged.frames, merged.room
         kept = state.copy()
         state.parent = kept

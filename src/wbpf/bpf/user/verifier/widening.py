@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from wbpf.bpf.user.isa import Class, Insn
 from wbpf.bpf.user.verifier.models import MapModel
-from wbpf.bpf.user.verifier.ranges import ALL, HALF, UNKNOWN, Range, make
+from wbpf.bpf.user.verifier.ranges import ALL, HALF, HALF32, UNKNOWN, Range, make
 from wbpf.bpf.user.verifier.state import State
 from wbpf.bpf.user.verifier.values import Pointer, Value
 
@@ -62,10 +62,15 @@ class Widening:
             slow = -HALF if slow < -0x80000000 else -0x80000000 if slow < 0 else 0
         if shigh > before.shigh:
             shigh = min(self._above(max(shigh, 0)), HALF - 1)
+        wlow, whigh = after.wlow, after.whigh
+        if wlow < before.wlow:
+            wlow = -HALF32 if wlow < 0 else 0
+        if whigh > before.whigh:
+            whigh = min(self._above(max(whigh, 0)), HALF32 - 1)
         # What is a multiple of a power of two stays one.
         bits = after.value | after.mask
         mask = ALL & ~((bits & -bits) - 1) if bits else 0
-        return make(0, mask, low, high, slow, shigh) or UNKNOWN
+        return make(0, mask, low, high, slow, shigh, wlow, whigh) or UNKNOWN
 
     def _above(self, number: int) -> int:
         return self._steps[bisect_left(self._steps, number)]
