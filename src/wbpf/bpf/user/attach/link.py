@@ -13,7 +13,8 @@ class Detached:
 
     Args:
         stopped: runs that a check ended.
-        missed: in that process until now: events met while a program ran in the same thread.
+        missed: in that process until now: events met while a program ran in the same thread; of timers, ticks
+            that came while the program ran; of packets, those that a socket had no room for.
     """
 
     stopped: int = 0
