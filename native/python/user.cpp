@@ -76,7 +76,7 @@ class UserProgram
     int run_every(nb::object context, uint64_t period_ns, int stop_fd, nb::object counts)
     {
         Context view(context), out(counts);
-        wbpf_user_run run = view.prepare(INT64_MAX);
+        wbpf_user_run run = view.prepare(0);
         auto *there = static_cast<wbpf_user_timer_counts *>(out.memory(sizeof(wbpf_user_timer_counts)));
         nb::gil_scoped_release release;
         return wbpf_user_timer_run(program_, &run, period_ns, stop_fd, there);

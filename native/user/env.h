@@ -41,7 +41,7 @@ struct wbpf_stack_start {
 
 /* The offsets up to `cpu` are part of every blob. */
 struct wbpf_env {
-    int64_t fuel; /* jumps back that are left */
+    int64_t fuel; /* jumps back, and calls of functions by helpers, that are left */
     uint64_t frame;
     uint64_t stack_low, stack_bytes;
     uint64_t context, context_bytes;
@@ -58,8 +58,10 @@ struct wbpf_env {
     uint64_t cookie;
     const uint64_t *registers;            /* of the thread, as struct pt_regs; NULL: not known */
     const struct wbpf_stack_start *start; /* where there are no registers; NULL: not known */
+    int64_t fuel_checked;
     uint32_t map_count;
     uint32_t tail_calls;
+    bool holds;    /* a helper that calls a function has what it gives back afterwards */
     uint32_t kind; /* of the context */
     enum wbpf_stop stopped;
     uint64_t stopped_at;

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #define THREADS_MOST 1024
-#define FUEL         (1 << 20) /* jumps back of one run, where their number was not proved to be limited */
 
 /* What a thread is doing; the last one is shared by all threads that found no other. */
 struct walker {
@@ -88,7 +87,7 @@ bool wbpf_links_run(struct wbpf_link_node *const *list, void *context, size_t by
          node = __atomic_load_n(&node->next, __ATOMIC_ACQUIRE)) {
         struct wbpf_link *link = node->link;
         wbpf_user_run run = {
-            .context = context, .context_bytes = bytes, .fuel = FUEL, .cookie = link->cookie, .start = start};
+            .context = context, .context_bytes = bytes, .cookie = link->cookie, .start = start};
         if (*link->live && wbpf_user_program_run(link->program, &run) != 0)
             __atomic_fetch_add(&link->stopped, 1, __ATOMIC_RELAXED);
     }

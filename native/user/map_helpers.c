@@ -115,10 +115,12 @@ static wbpf_helper function_at(uint64_t address)
     return function;
 }
 
+/* Without fuel it ends, as if the function had said so. */
 static uint64_t visit_element(void *context, const void *key, void *value)
 {
     const struct visit *visit = context;
-    return visit->function(visit->env, visit->map, ADDRESS(key), ADDRESS(value), visit->context, 0);
+    uint64_t ends = visit->function(visit->env, visit->map, ADDRESS(key), ADDRESS(value), visit->context, 0);
+    return ends || --visit->env->fuel <= 0;
 }
 
 HELPER(for_each_map_elem)
@@ -155,7 +157,8 @@ static uint64_t visit_record(void *context, const void *data, uint32_t bytes)
 {
     const struct visit *visit = context;
     struct dynptr dynptr = {MEMORY(ADDRESS(data)), bytes};
-    return visit->function(visit->env, ADDRESS(&dynptr), visit->context, 0, 0, 0);
+    uint64_t ends = visit->function(visit->env, ADDRESS(&dynptr), visit->context, 0, 0, 0);
+    return ends || --visit->env->fuel <= 0;
 }
 
 HELPER(user_ringbuf_drain)
@@ -163,7 +166,11 @@ HELPER(user_ringbuf_drain)
     struct visit visit = {env, function_at(r2), r1, r3};
     if (r4 & ~(uint64_t)(BPF_RB_NO_WAKEUP | BPF_RB_FORCE_WAKEUP))
         return ANSWER(-EINVAL);
-    return ANSWER(wbpf_user_ring_drain(MAP(r1), visit_record, &visit));
+    bool held = env->holds;
+    env->holds = true; /* the ring: nothing that may be stopped is called meanwhile */
+    int64_t drained = wbpf_user_ring_drain(MAP(r1), visit_record, &visit);
+    env->holds = held;
+    return ANSWER(drained);
 }
 
 static void *part(const struct dynptr *dynptr, uint64_t offset, uint64_t bytes)
@@ -267,8 +274,9 @@ HELPER(trace_printk)
             int64_t got = (int64_t)probe_read_str(env, ADDRESS(text), sizeof text, value, 0, 0);
             written = snprintf(line + used, room, "%s", got < 0 ? "(fault)" : text);
         } else {
-            size_t flags = 1 + strspn(at + 1, "-+ #0123456789");
-            flags = flags < sizeof spec - 4 ? flags : sizeof spec - 4;
+            size_t flags = 1 + strspn(at + 1, "-+ #0"), digits = strspn(at + flags, "0123456789");
+            flags = flags < sizeof spec - 7 ? flags : sizeof spec - 7;
+            flags += digits < 3 ? digits : 3; /* wider than the line */
             memcpy(spec, at, flags);
             memcpy(spec + flags, kind == 'c' ? "c" : "ll", 2);
             spec[flags + (kind == 'c' ? 1 : 2)] = kind == 'c' ? 0 : kind == 'p' ? 'x' : kind;

@@ -167,7 +167,7 @@ static bool run_at(wbpf_packet_flow *flow, uint8_t *start, size_t bytes, const w
                    int32_t *verdict)
 {
     wbpf_packet *packet = &flow->packet;
-    wbpf_user_run run = {.context = packet, .context_bytes = sizeof *packet, .fuel = INT64_MAX};
+    wbpf_user_run run = {.context = packet, .context_bytes = sizeof *packet};
     *verdict = 0;
     if (bytes < ETHERNET_BYTES) /* no device gives such */
         return false;

@@ -155,8 +155,11 @@ static void check(struct wbpf_env *env, uint64_t address, uint64_t what, uint64_
 {
     uint64_t width = what & 0xff;
     bool ok = !(what & WBPF_CHECK_ALIGNED) || address % width == 0;
+    /* Others' contexts are read: what is in them may be registers that a thread goes on with. */
+    bool context =
+        !(what & WBPF_CHECK_WRITE) || env->kind == BPF_PROG_TYPE_SYSCALL || env->kind == BPF_PROG_TYPE_UNSPEC;
     if (ok && (lies_in(address, width, env->stack_low, env->stack_bytes) ||
-               lies_in(address, width, env->context, env->context_bytes)))
+               (context && lies_in(address, width, env->context, env->context_bytes))))
         return;
     for (uint32_t i = 0; ok && i < env->map_count; i++) {
         const wbpf_user_map *map = (const wbpf_user_map *)(uintptr_t)env->maps[i];
@@ -187,8 +190,10 @@ static void enter(const wbpf_user_program *program, struct wbpf_env *env)
     env->map_count = program->map_count;
     env->values = program->values;
     env->entries = program->entries;
-    if (program->checked)
+    if (program->checked) {
+        env->fuel = env->fuel < env->fuel_checked ? env->fuel : env->fuel_checked;
         memset((void *)(uintptr_t)env->stack_low, 0, WBPF_STACK_BYTES);
+    }
 }
 
 /* The one at an index of a program array, if one more tail call may be made. */
@@ -203,7 +208,7 @@ static const wbpf_user_program *tail_target(struct wbpf_env *env, uint64_t map, 
         return NULL;
     *error = -ENOENT;
     const wbpf_user_program *program = __atomic_load_n(&programs[id % PROGRAMS_MOST], __ATOMIC_ACQUIRE);
-    if (!program || program->id != id || program->kind != env->kind)
+    if (!program || program->id != id || program->kind != env->kind || (program->checked && env->holds))
         return NULL;
     env->tail_calls++;
     return program;
@@ -248,7 +253,8 @@ uint64_t wbpf_user_nested_tail_call(struct wbpf_env *env, uint64_t context, uint
 static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, struct wbpf_env *env,
                     char *stack)
 {
-    env->fuel = run->fuel;
+    env->fuel = run->fuel ? run->fuel : WBPF_FUEL_PROVED;
+    env->fuel_checked = run->fuel ? run->fuel : WBPF_FUEL_CHECKED;
     env->stack_low = (uint64_t)(uintptr_t)stack;
     env->stack_bytes = WBPF_STACK_BYTES;
     env->frame = env->stack_low + WBPF_STACK_BYTES;
@@ -261,6 +267,7 @@ static void prepare(const wbpf_user_program *program, const wbpf_user_run *run, 
     env->registers = program->kind == BPF_PROG_TYPE_KPROBE ? run->context : NULL;
     env->start = run->start;
     env->tail_calls = 0;
+    env->holds = false;
     env->kind = program->kind;
     env->stopped = WBPF_STOP_NONE;
     enter(program, env);
@@ -293,12 +300,13 @@ int wbpf_user_program_repeat(const wbpf_user_program *program, wbpf_user_run *ru
     int error = 0;
 
     prepare(program, run, &env, stack);
+    int64_t fuel = env.fuel;
     clock_gettime(CLOCK_MONOTONIC, &from);
     for (uint64_t i = 0; i < count && !error; i++) {
-        if (program->checked) {
+        if (program->checked || program->leaves) {
             error = wbpf_user_program_run(program, run);
         } else { /* what is proved leaves its environment as it was */
-            env.tail_calls = 0;
+            env.fuel = fuel;
             run->result = program->entry(&env, env.context);
         }
     }

@@ -4,6 +4,11 @@
 
 #include "user/env.h"
 
+/* Jumps back of one run whose number was not proved to be limited; and of one that is wholly proved, in
+ * functions that helpers call, and those calls: as many as verifier/loops.py allows of all others. */
+#define WBPF_FUEL_CHECKED (1 << 20)
+#define WBPF_FUEL_PROVED  (1 << 26)
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -23,7 +28,7 @@ typedef struct wbpf_user_spec {
 typedef struct wbpf_user_run {
     void *context;
     size_t context_bytes;                 /* that the program may use where it is checked */
-    int64_t fuel;                         /* jumps back; for programs with unproved loops */
+    int64_t fuel;                         /* 0: as above, by the programs that run */
     uint64_t cookie;                      /* bpf_get_attach_cookie */
     const struct wbpf_stack_start *start; /* of stacks, where the context is no registers */
     /* out */

@@ -72,7 +72,6 @@ bool wbpf_memory_read_text(void *to, uint64_t from, uint64_t room, int64_t *byte
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #endif
-#define FUEL      (1 << 20)  /* jumps back of one run, where their number was not proved to be limited */
 #define ARMING_NS 1000000000 /* how long one thread is waited for: it may be stopped */
 #define VECTORS   0xe6       /* SSE, AVX and AVX-512; programs use no others */
 #define PAUSE_NS  20000
@@ -160,6 +159,8 @@ static void restore_vectors(uint64_t from)
         __asm__ volatile("xrstor64 (%0)" : : "r"(from), "a"(VECTORS), "d"(0) : "memory");
 }
 
+enum { TRACEPOINT_MOST = 8192 }; /* contexts.py */
+
 /* What tracepoints give: 8 bytes that belong to the kernel, then numbers. */
 struct tracepoint_context {
     uint64_t head, number, values[6];
@@ -168,8 +169,7 @@ struct tracepoint_context {
 static void run(struct wbpf_syscall_link *link, const struct frame *frame, void *context, size_t bytes)
 {
     struct wbpf_stack_start start = {frame->rip, frame->rbp};
-    wbpf_user_run run = {
-        .context = context, .context_bytes = bytes, .fuel = FUEL, .cookie = link->cookie, .start = &start};
+    wbpf_user_run run = {.context = context, .context_bytes = bytes, .cookie = link->cookie, .start = &start};
     if (wbpf_user_program_run(link->program, &run) != 0)
         __atomic_fetch_add(&link->stopped, 1, __ATOMIC_RELAXED);
 }
@@ -221,13 +221,19 @@ void wbpf_syscall_run_all(void *argument)
     save_vectors(thread->vectors);
     __atomic_store_n(&thread->walks, thread->walks + 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    struct tracepoint_context context = {0, runs->number, {runs->result}};
+    /* As far as programs of tracepoints may read: behind the context there is nothing of anybody's. */
+    union {
+        struct tracepoint_context context;
+        uint8_t room[TRACEPOINT_MOST];
+    } whole;
+    struct tracepoint_context *context = &whole.context;
+    *context = (struct tracepoint_context){0, runs->number, {runs->result}};
     if (!runs->exit)
-        context = (struct tracepoint_context){
+        *context = (struct tracepoint_context){
             0, runs->number, {frame->rdi, frame->rsi, frame->rdx, frame->r10, frame->r8, frame->r9}};
     if (runs->number < NUMBERS)
-        run_list(&wbpf_syscall_lists[runs->exit][runs->number], frame, &context, sizeof context);
-    run_list(&wbpf_syscall_lists[runs->exit][ALL], frame, &context, sizeof context);
+        run_list(&wbpf_syscall_lists[runs->exit][runs->number], frame, context, sizeof *context);
+    run_list(&wbpf_syscall_lists[runs->exit][ALL], frame, context, sizeof *context);
     if (wbpf_syscall_lists[runs->exit][ALL_RAW])
         run_raw(runs);
     __atomic_store_n(&thread->walks, thread->walks + 1, __ATOMIC_RELEASE);

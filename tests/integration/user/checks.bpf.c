@@ -97,3 +97,28 @@ int reserves(struct trace_event_raw_sys_enter *ctx)
     bpf_ringbuf_submit(record, 0);
     return 0;
 }
+
+SEC("perf_event")
+int ticking(void *ctx)
+{
+    while (rounds != ~0ull)
+        rounds = rounds + 1;
+    return 0;
+}
+
+/* As far as may be read of the context of any tracepoint. */
+SEC("tp/syscalls/sys_enter_getpgid")
+int far(__u64 *ctx)
+{
+    if (ctx[1023] + 1)
+        variable += 1;
+    return 0;
+}
+
+/* The stack pointer that the thread goes on with. */
+SEC("uprobe")
+int to_a_register(__u64 *ctx)
+{
+    *(volatile __u64 *)&ctx[19] = 0x1234;
+    return 0;
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,17 +105,19 @@ def test_attached_it_is_ended_and_that_is_counted(path: Path) -> None:
         UserObject(path.read_bytes(), "checks", checks=True, traced=traced) as one,
     ):
         for program in one.programs.values():
-            program.autoload = program.name in ("counted", "endless")
+            program.autoload = program.name in ("counted", "endless", "far", "to_a_register")
         one.load()
         one.maps["counts"][KEY] = (0).to_bytes(8, "little")
-        links = [one.programs[name].attach() for name in ("counted", "endless")]
+        links = [one.programs[name].attach() for name in ("counted", "endless", "far")]
+        links.append(one.programs["to_a_register"].attach("libc.so.6:sched_yield"))
         traced.go()
         child = traced.process
         assert child is not None and child.stdout is not None and child.stdin is not None
         assert child.stdout.readline() == b"done\n"
-        assert [link.detach().stopped for link in links] == [5, 1]
+        assert [link.detach().stopped for link in links] == [5, 1, 0, 1]
         assert int.from_bytes(one.maps["counts"][KEY], "little") == 10
         assert one.variables["rounds"] == 1 << 20
+        assert one.variables["variable"] == 15
         child.stdin.close()
         assert traced.wait() == 0
         child.stdout.close()
@@ -128,7 +131,7 @@ def test_the_command_says_how_many_runs_were_ended(path: Path, tmp_path: Path) -
     module = tmp_path / "app.wasm"
     module.write_bytes(module_of(f"{OPEN} {LOAD} {attach}", path.read_bytes(), extra=named).wasm)
     script = "import os, time; [os.getpgid(0) for n in range(3)]; time.sleep(9)"
-    given = ["--duration", "500ms", str(module), "--", sys.executable, "-I", "-S", "-c", script]
+    given = ["--duration", "1500ms", str(module), "--", sys.executable, "-I", "-S", "-c", script]
     ended, refused = (
         subprocess.run(
             [sys.executable, "-m", "wbpf.cli", "run", "--checks", "--backend", backend, *given],
@@ -137,3 +140,15 @@ def test_the_command_says_how_many_runs_were_ended(path: Path, tmp_path: Path) -
     )  # fmt: skip
     assert ended.stderr == "warning: program 'counted': 3 of its runs were ended by a check\n"
     assert refused.returncode == 2 and "--checks can't be used" in refused.stderr
+
+
+def test_what_a_clock_runs_ends_too(path: Path) -> None:
+    with UserObject(path.read_bytes(), "checks", checks=True) as one:
+        for program in one.programs.values():
+            program.autoload = program.name == "ticking"
+        one.load()
+        link = one.programs["ticking"].attach("timer:20ms")
+        end_s = time.monotonic() + 10
+        while one.variables["rounds"] <= 1 << 20 and time.monotonic() < end_s:
+            time.sleep(0.01)
+        assert link.detach().stopped

@@ -15,6 +15,7 @@ from wbpf.bpf.user.flow import Flow, Function, blocks, code_target
 from wbpf.bpf.user.isa import FETCH, POISON, STACK_BYTES, Alu, Atomic, Call, Class, Insn, Jump, Mode, Wide
 from wbpf.bpf.user.proof import ArrayLookup, Proof
 from wbpf.bpf.user.slots import LOAD_PACKET, NESTED_TAIL_CALL, TAIL_CALL, Env, Slots, Stop
+from wbpf.bpf.user.verifier.loops import reached_from
 
 _COMPARE = {
     Jump.JEQ: "eq",
@@ -115,6 +116,8 @@ class _Body:
         self._name = name
         self._flow, self._function, self._slots, self._proof = flow, function, slots, proof
         self._main = function.entry == 0
+        #: helpers call it, or what calls it
+        self._repeated = any(function.entry in reached_from(flow, entry) for entry in flow.callbacks)
         self._lines: list[str] = []
         self._emit = self._lines.append
         self._count = 0
@@ -289,7 +292,9 @@ class _Body:
         else:
             condition = self._condition(insn) if insn.code != Jump.JA else None
             target = f"b{insn.target}"
-            if insn.target <= insn.at and insn.at not in self._proof.bounded:
+            back = insn.target <= insn.at
+            bounded = insn.at in self._proof.bounded
+            if back and (not bounded or self._repeated):
                 target = self._label()
             if condition is None:
                 self._emit(f"  br label %{target}")
@@ -297,7 +302,7 @@ class _Body:
                 self._emit(f"  br i1 {condition}, label %{target}, label %b{insn.next}")
             if target != f"b{insn.target}":
                 self._emit(f"{target}:")
-                self._burn(insn)
+                self._burn(insn, stops=not bounded)
                 self._emit(f"  br label %b{insn.target}")
 
     def _condition(self, insn: Insn) -> str:
@@ -308,11 +313,13 @@ class _Body:
             return self._value(f"icmp ne i{bits} {self._value(f'and i{bits} {left}, {right}')}, 0")
         return self._value(f"icmp {_COMPARE[Jump(insn.code)]} i{bits} {left}, {right}")
 
-    def _burn(self, insn: Insn) -> None:
-        """Pay for a jump back."""
+    def _burn(self, insn: Insn, *, stops: bool) -> None:
+        """Pay for a jump back. If it stops nothing, helpers that call functions over and over look at it."""
         at = self._value(f"getelementptr i8, ptr %env, i64 {Env.FUEL}")
         left = self._value(f"sub i64 {self._value(f'load i64, ptr {at}')}, 1")
         self._emit(f"  store i64 {left}, ptr {at}")
+        if not stops:
+            return
         some, none = self._label(), self._label()
         self._branch(self._value(f"icmp sgt i64 {left}, 0"), some, none)
         self._emit(f"{none}:")
@@ -455,7 +462,10 @@ class _Body:
             address = self._value(f"add i64 {address}, {insn.off}")
         known, slow = self._label(), self._label()
         if not aligned:
-            for low, size in ((Env.STACK_LOW, Env.STACK_BYTES), (Env.CONTEXT, Env.CONTEXT_BYTES)):
+            places = [(Env.STACK_LOW, Env.STACK_BYTES)]
+            if not write:  # which contexts are written, the check knows
+                places.append((Env.CONTEXT, Env.CONTEXT_BYTES))
+            for low, size in places:
                 distance = self._value(f"sub i64 {address}, {self._env(low, 'i64')}")
                 # Both are lengths less than 2^63: below 0, the size is too small for any access.
                 most = self._value(f"sub i64 {self._env(size, 'i64')}, {insn.width}")

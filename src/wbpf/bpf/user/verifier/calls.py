@@ -23,6 +23,7 @@ _LOCK, _UNLOCK = 93, 94
 _PERCPU_ARRAY = 6
 _PROG_ARRAY, _PERF, _STACKS, _OF_MAPS, _QUEUES, _RINGBUF = {3}, {4}, {7}, {12, 13}, {22, 23, 30}, {27}
 _TARGETS = {14, 16, 17, 25}
+_CONTEXTS = (Kind.CONTEXT, Kind.MEMORY)
 _BYTES_MOST = 1 << 29
 _ERRNO_MOST = 4095
 #: Kinds of maps that a helper is for; helpers without an entry take those that have keys.
@@ -123,7 +124,9 @@ class _Call:
                 if not isinstance(value, Range):
                     raise wrong
             case Arg.CONTEXT:
-                if not isinstance(value, Pointer) or value.of != -1 or value.offset != known(0):
+                if not isinstance(value, Pointer) or value.kind not in _CONTEXTS or value.nullable:
+                    raise wrong
+                if value.of != -1 or value.offset != known(0):
                     raise wrong
             case Arg.MAP:
                 self._map(value, wrong)
@@ -169,6 +172,7 @@ class _Call:
                     model is None
                     or model.constant is None
                     or not isinstance(value, Pointer)
+                    or value.nullable
                     or not value.offset.is_known
                 ):
                     raise wrong
@@ -311,7 +315,10 @@ class _Call:
         if self.insn.imm == _FOR_EACH:
             key = Pointer(Kind.MEMORY, self.insn.at + 1, known(0), self.model.key_bytes, writable=False)
             found = self.insn.at + 1 if self.model.lock >= 0 else 0
-            value = Pointer(Kind.VALUE, self.slot, known(0), self.model.value_bytes, found=found)
+            writable = self.model.constant is None
+            value = Pointer(
+                Kind.VALUE, self.slot, known(0), self.model.value_bytes, writable=writable, found=found
+            )
             frame.registers[1:5] = [state.get(1), key, value, context]
         elif self.insn.imm == _DRAIN:
             frame.registers[1:3] = [Pointer(Kind.DYNPTR, self.insn.at + 1, known(0)), context]

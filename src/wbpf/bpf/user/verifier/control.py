@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.verifier.verifier import _Verifier as Verifier
 
 
+_LOWEST = 4096  # nothing lies lower in memory
+
+
 class Control:
     """Follows control for a verifier."""
 
@@ -99,8 +102,8 @@ class Control:
         if jump not in (Jump.JEQ, Jump.JNE):
             return True
         null = taken == (jump is Jump.JEQ)
-        if not pointer.nullable:
-            return not null
+        if not pointer.nullable:  # moved far down it may be 0: memory can lie as low as that
+            return not null or pointer.offset.slow < -_LOWEST
         state.settle_null(pointer.nullable, null=null)
         return True
 
