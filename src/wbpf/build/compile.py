@@ -16,6 +16,9 @@ BPF_FLAGS = ("-target", "bpfel-freestanding", "-mcpu=v3", "-O2", "-g")
 _WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter")
 _OWN_HEADERS = Path(__file__).parent / "include"
 _LIBBPF_HEADERS = Path("/usr/include")
+#: The kernel's <linux/if.h>, and with it <linux/icmp.h>, includes the C library's <sys/socket.h>: the files
+#: that differ are those of a machine whose `long` has 8 bytes whatever macros are defined.
+_C_LIBRARY = ("aarch64-linux-gnu", "generic-glibc")
 
 
 def compile_bpf(
@@ -23,8 +26,8 @@ def compile_bpf(
 ) -> Path:
     """Compile one source to an object file without DWARF, which is returned.
 
-    Found are `wbpf/*.bpf.h`, `wbpf/vmlinux.h`, `vmlinux.h`, the kernel's `linux/*.h`, and libbpf's headers
-    where libbpf-dev is installed.
+    Found are `wbpf/*.bpf.h`, `wbpf/vmlinux.h`, `vmlinux.h`, the kernel's `linux/*.h`, the C library's
+    headers, and libbpf's where libbpf-dev is installed.
 
     Args:
         source: a file of C.
@@ -45,6 +48,8 @@ def compile_bpf(
     arguments += [f"-I{folder.resolve()}" for folder in folders]
     for folder in system:
         arguments += ["-isystem", str(folder)]
+    for name in _C_LIBRARY:
+        arguments += ["-idirafter", str(zig_include(name))]
     if (_LIBBPF_HEADERS / "bpf/bpf_helpers.h").is_file():
         arguments += ["-idirafter", str(_LIBBPF_HEADERS)]
     # For the verifier's messages clang keeps each line of the source, which it finds from the mapped path.

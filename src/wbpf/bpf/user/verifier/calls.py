@@ -267,7 +267,8 @@ class _Call:
                 return UNKNOWN if self.insn.imm not in (7, 8) else of_bits(32)
             case Returns.BYTES:
                 return ranges.make(0, ranges.ALL, 0, ranges.ALL, -_ERRNO_MOST, self.bytes_most) or UNKNOWN
-        state.map_pointers(lambda p: UNSET if p.nullable == number or p.token == number else p)
+        if self.signature.returns is not Returns.VALUE_OR_NULL:
+            state.map_pointers(lambda p: UNSET if p.nullable == number or p.token == number else p)
         if self.signature.returns is Returns.RECORD_OR_NULL:
             if number in state.tokens:
                 self.verifier.refuse(at, "it reserves again before the last record is submitted or discarded")
@@ -276,8 +277,9 @@ class _Call:
         if self.signature.returns is Returns.MEMORY_OR_NULL:
             return Pointer(Kind.MEMORY, number, known(0), self.constant, nullable=number)
         model = self.model
+        nullable = state.fresh_null()
         if model.kind in _OF_MAPS:
-            return Pointer(Kind.MAP, model.inner, known(0), nullable=number)
+            return Pointer(Kind.MAP, model.inner, known(0), nullable=nullable)
         found = number if model.lock >= 0 else 0
         if found:  # an older value is another
             state.map_pointers(lambda p: replace(p, found=-1) if p.found == number else p)
@@ -286,7 +288,7 @@ class _Call:
             self.slot,
             known(0),
             model.value_bytes,
-            nullable=number,
+            nullable=nullable,
             writable=model.constant is None,
             found=found,
         )

@@ -9,7 +9,7 @@ from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.branches import refine
 from wbpf.bpf.user.verifier.ranges import Range, known
 from wbpf.bpf.user.verifier.state import Frame, State
-from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Value
+from wbpf.bpf.user.verifier.values import SOMEWHERE, UNSET, Kind, Pointer, Value
 
 if TYPE_CHECKING:
     from wbpf.bpf.user.verifier.verifier import _Verifier as Verifier
@@ -154,6 +154,8 @@ def _assume_room(state: State, jump: Jump, left: Pointer, right: Pointer, *, tak
     begins = right.kind is Kind.PACKET and not right.of and right.offset == known(0)
     is_end = right.kind is Kind.PACKET_END if left.kind is Kind.PACKET else begins
     if left.kind not in (Kind.PACKET, Kind.PACKET_META) or not is_end or not left.offset.is_known:
+        return
+    if left.of == SOMEWHERE:
         return
     inside = {Jump.JGT: not taken, Jump.JLE: taken, Jump.JGE: not taken, Jump.JLT: taken}.get(jump, False)
     if inside:

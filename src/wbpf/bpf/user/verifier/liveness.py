@@ -17,19 +17,27 @@ def live_before(function: Function) -> dict[int, int]:
 
 def relevant_before(function: Function) -> dict[int, int]:
     """A bit for each register on whose value an address, a jump or a call depends later, by index."""
-    return _before(function, _relevant)
+    called = function.entry != 0
+    return _before(function, lambda insn, after: _relevant(insn, after, called=called))
 
 
-def _relevant(insn: Insn, after: int) -> int:
+def _relevant(insn: Insn, after: int, *, called: bool) -> int:
+    """What is relevant before an instruction.
+
+    Args:
+        insn: the instruction.
+        after: what is relevant behind it.
+        called: the function's caller goes on with what it returns and stores.
+    """
     read, written = uses(insn)
     before = after & ~written
     match insn.cls:
         case Class.ALU | Class.ALU64:
             return before | (read if after & written else 0)
-        case Class.STX if insn.mode == Mode.MEM and insn.dst != 10:
+        case Class.STX if insn.mode == Mode.MEM and insn.dst != 10 and not called:
             return before | 1 << insn.dst
         case Class.JMP if insn.is_exit:
-            return 0
+            return int(called)
     return before | read
 
 

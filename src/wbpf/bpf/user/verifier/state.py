@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 
-from wbpf.bpf.user.verifier.ranges import Range, known, of_bits
-from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value, contains, join
+from wbpf.bpf.user.verifier.names import Join, Match
+from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
+from wbpf.bpf.user.verifier.values import NULLS, UNSET, Kind, Pointer, Unset, Value
 
 PACKETS = (Kind.PACKET, Kind.PACKET_END, Kind.PACKET_META)
 
@@ -45,25 +47,33 @@ class Frame:
         other.written = self.written
         return other
 
-    def contains(self, other: Frame) -> bool:
+    def contains(self, other: Frame, match: Match) -> bool:
         if self.written & ~other.written:
             return False
         for mine, its in zip(self.registers, other.registers, strict=True):
-            if not contains(mine, its):
+            if not match.contains(mine, its):
                 return False
         for at, (size, value) in self.slots.items():
-            if at not in other.slots or other.slots[at][0] != size or not contains(value, other.slots[at][1]):
+            its_size, its = other.slots.get(at, (0, UNSET))
+            if its_size != size or not match.contains(value, its):
                 return False
         return True
 
-    def joined(self, other: Frame) -> Frame:
+    def pairs(self, other: Frame) -> Iterator[tuple[Value, Value]]:
+        """What both have in the same places."""
+        yield from zip(self.registers, other.registers, strict=True)
+        for at, (size, value) in self.slots.items():
+            if at in other.slots and other.slots[at][0] == size:
+                yield value, other.slots[at][1]
+
+    def joined(self, other: Frame, join: Join) -> Frame:
         made = Frame(self.entry, self.back)
         made.tokens = self.tokens
-        made.registers = [join(a, b) for a, b in zip(self.registers, other.registers, strict=True)]
+        made.registers = [join.value(a, b) for a, b in zip(self.registers, other.registers, strict=True)]
         made.written = self.written & other.written
         for at, (size, value) in self.slots.items():
             if at in other.slots and other.slots[at][0] == size:
-                both = join(value, other.slots[at][1])
+                both = join.value(value, other.slots[at][1])
                 if not isinstance(both, Unset):
                     made.slots[at] = (size, both)
         return made
@@ -106,7 +116,7 @@ class State:
         self.frames: list[Frame] = []
         #: the last one that was kept on the way here
         self.parent: State | None = None
-        #: bytes of the packet that are surely there behind an address: `Pointer.of` -> bytes
+        #: bytes of the packet that are surely there behind an origin: `Pointer.of` -> bytes
         self.room: dict[int, int] = {}
         self.tokens: frozenset[int] = frozenset()
 
@@ -142,11 +152,11 @@ class State:
         return False
 
     def contains(self, other: State) -> bool:
+        match = Match()
         return (
             self.keeps_as(other)
-            and all(other.room.get(of, 0) >= room for of, room in self.room.items())
-            and all(a.contains(b) for a, b in zip(self.frames, other.frames, strict=True))
-            and not self._torn(other)
+            and all(a.contains(b, match) for a, b in zip(self.frames, other.frames, strict=True))
+            and match.has_room(self.room, other.room)
         )
 
     def keeps_as(self, other: State) -> bool:
@@ -155,28 +165,13 @@ class State:
             a.tokens == b.tokens for a, b in zip(self.frames, other.frames, strict=True)
         )
 
-    def _torn(self, other: State) -> set[int]:
-        """Numbers of addresses that are 0 together here, but may not be so in the other state."""
-        there: dict[int, int] = {}
-        torn = set()
-        for mine, its in zip(self.frames, other.frames, strict=True):
-            pairs = list(zip(mine.registers, its.registers, strict=True))
-            pairs += [(value, its.slots.get(at, (0, UNSET))[1]) for at, (_, value) in mine.slots.items()]
-            for value, theirs in pairs:
-                if not isinstance(value, Pointer) or not value.nullable or not isinstance(theirs, Pointer):
-                    continue
-                if there.setdefault(value.nullable, theirs.nullable) != theirs.nullable:
-                    torn.add(value.nullable)
-        return torn
-
     def joined(self, other: State) -> State:
         made = State(self.at)
-        made.frames = [a.joined(b) for a, b in zip(self.frames, other.frames, strict=True)]
-        made.room = {of: min(room, other.room[of]) for of, room in self.room.items() if of in other.room}
+        frames = list(zip(self.frames, other.frames, strict=True))
+        join = Join(pair for a, b in frames for pair in a.pairs(b))
+        made.frames = [a.joined(b, join) for a, b in frames]
+        made.room = join.room(self.room, other.room)
         made.tokens = self.tokens
-        torn = made._torn(self) | made._torn(other)
-        if torn:
-            made.map_pointers(lambda p: UNSET if p.nullable in torn else p)
         return made
 
     def get(self, register: int) -> Value:
@@ -184,10 +179,23 @@ class State:
             return Pointer(Kind.STACK, len(self.frames) - 1, known(0))
         return self.frame.registers[register]
 
-    def forget_pointers(self, of: int, kind: Kind) -> None:
-        """Addresses of an object that is made anew at the same place of the program are not to be used."""
-        self.map_pointers(lambda p: UNSET if p.kind is kind and p.of == of else p)
+    def pointers(self) -> Iterator[Pointer]:
+        """All addresses in registers and on stacks."""
+        for frame in self.frames:
+            yield from (value for value in frame.registers if isinstance(value, Pointer))
+            yield from (value for _, value in frame.slots.values() if isinstance(value, Pointer))
+
+    def fresh_origin(self) -> int:
+        """A number for a place in the packet, which none has yet."""
+        used = {p.of for p in self.pointers() if p.kind is Kind.PACKET}
+        of = next(n for n in count(1) if n not in used)
         self.room.pop(of, None)
+        return of
+
+    def fresh_null(self) -> int:
+        """A number for a result that may be 0, which none has yet."""
+        used = {p.nullable for p in self.pointers()}
+        return next(n for n in count(NULLS) if n not in used)
 
     def settle_null(self, number: int, *, null: bool) -> None:
         """Addresses that could be 0 together turned out to be, or not to be."""
@@ -207,7 +215,7 @@ class State:
 
     def drop_packets(self) -> None:
         """The packet may have moved."""
-        self.map_pointers(lambda p: UNSET if p.kind in PACKETS else p)
+        self.map_pointers(lambda p: UNKNOWN if p.kind in PACKETS else p)
         self.room.clear()
 
     def forget_stacks(self) -> None:

@@ -8,6 +8,9 @@ from enum import Enum
 from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.ranges import Range
 
+SOMEWHERE = -3  # `Pointer.of` of addresses in the packet that nothing is known of
+NULLS = 1 << 32  # from here on `Pointer.nullable` counts calls; below are the places of calls
+
 
 class Kind(Enum):
     """What an address points to."""
@@ -30,7 +33,8 @@ class Pointer:
 
     Args:
         kind: of what it points to.
-        of: which: frame of the stack, slot of the map, entry of the function, else the place it came from.
+        of: which: frame of the stack, slot of the map, entry of the function, origin in the packet (0: its
+            beginning, else the state's number of it), else the place it came from.
         offset: what was added to it.
         bytes: of the object, where that is known.
         nullable: it may be 0 instead; addresses with the same number (above 0) are so together.
@@ -65,38 +69,3 @@ class Unset:
 
 UNSET = Unset()
 Value = Range | Pointer | Unset
-
-
-def contains(a: Value, b: Value) -> bool:
-    """Whether whatever is right for `a` is right for `b` as well."""
-    if a is b or isinstance(a, Unset):
-        return True
-    if isinstance(a, Range):
-        return isinstance(b, Range) and a.contains(b)
-    if not isinstance(b, Pointer):
-        return False
-    return (
-        a.kind is b.kind
-        and a.of == b.of
-        and a.bytes == b.bytes
-        and a.token == b.token
-        and a.writable == b.writable
-        and a.found == b.found
-        and (a.nullable == b.nullable or (a.nullable > 0 and not b.nullable))
-        and a.offset.contains(b.offset)
-    )
-
-
-def join(a: Value, b: Value) -> Value:
-    """What holds for both."""
-    if contains(a, b):
-        return a
-    if contains(b, a):
-        return b
-    if isinstance(a, Range) and isinstance(b, Range):
-        return ranges.join(a, b)
-    if isinstance(a, Pointer) and isinstance(b, Pointer):
-        same = replace(b, offset=a.offset, nullable=a.nullable)
-        if same == a and (a.nullable == b.nullable or not (a.nullable and b.nullable)):
-            return replace(a, offset=ranges.join(a.offset, b.offset), nullable=a.nullable or b.nullable)
-    return UNSET

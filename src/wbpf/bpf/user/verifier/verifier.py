@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wbpf.bpf.user.flow import Flow, code_target
+from wbpf.bpf.user.flow import Flow, blocks, code_target
 from wbpf.bpf.user.isa import Alu, Call, Class, Insn, Mode, Wide
 from wbpf.bpf.user.proof import ArrayLookup, Proof
 from wbpf.bpf.user.verifier import ranges
@@ -27,14 +27,18 @@ from wbpf.bpf.user.verifier.models import Context, MapModel
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
 from wbpf.bpf.user.verifier.signatures import SIGNATURES
 from wbpf.bpf.user.verifier.state import Frame, State
-from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
+from wbpf.bpf.user.verifier.values import SOMEWHERE, UNSET, Kind, Pointer, Unset, Value
 from wbpf.bpf.user.verifier.widening import Widening
 
 _PRECISE = 80  # visits of a place before states are merged
-_PRECISE_AT_FIRST, _AT_FIRST = 4000, 50_000  # as long as so few instructions were followed
+_PRECISE_AT_FIRST, _AT_FIRST = 4000, 100_000  # as long as so few instructions were followed
+_INSNS_MOST = 8_000_000
+#: How many visits are told apart, and how many instructions are followed so: where there is much to follow,
+#: what the ways have in common may be enough.
+_ATTEMPTS = ((_PRECISE_AT_FIRST, 20_000), (8, 60_000), (_PRECISE_AT_FIRST, _INSNS_MOST))
+_BLOCK_MOST = 32
 _LOOKED_AT = 12  # states at a place that a new one is compared with
 _PACKET_MOST = 0xFFFF
-_INSNS_MOST = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +82,43 @@ def verify(flow: Flow, context: Context, maps: Sequence[MapModel] = ()) -> Verdi
         maps: in the order of their slots.
     """
     callbacks = Callbacks()
-    while True:
-        verdict = _Verifier(flow, context, list(maps), callbacks).run()
-        if not callbacks.was_deceived:
-            return verdict
+    for precise, most in _ATTEMPTS:
+        while True:
+            verifier = _Verifier(flow, context, list(maps), callbacks, precise, most)
+            verdict = verifier.run()
+            if not callbacks.was_deceived:
+                break
+            callbacks.again()
+        if verifier.count <= most and (verdict.proof.complete or precise > _PRECISE):
+            break
         callbacks.again()
+    return verdict
 
 
 class _Verifier:
-    def __init__(self, flow: Flow, context: Context, maps: list[MapModel], callbacks: Callbacks) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        context: Context,
+        maps: list[MapModel],
+        callbacks: Callbacks,
+        precise: int,
+        most: int,
+    ) -> None:
+        self.precise, self.most = precise, most
         self.flow, self.maps, self.callbacks = flow, maps, callbacks
         self.around = Surroundings(context, maps, callbacks)
         self.insns: Mapping[int, Insn] = {}
         for function in flow.functions.values():
             self.insns = {**self.insns, **function.insns}
         self.leaders = frozenset().union(*(function.leaders for function in flow.functions.values()))
+        #: where ways that have become alike are found in long blocks
+        self.between = frozenset(
+            insn.at
+            for function in flow.functions.values()
+            for block in blocks(function)
+            for insn in block[_BLOCK_MOST::_BLOCK_MOST]
+        )
         self.live = {entry: live_before(function) for entry, function in flow.functions.items()}
         self.relevant = {entry: relevant_before(function) for entry, function in flow.functions.items()}
         self.copies = {entry: copies_before(function) for entry, function in flow.functions.items()}
@@ -153,11 +179,11 @@ class _Verifier:
 
     def _follow(self, state: State) -> None:
         while True:
-            if state.at in self.leaders and not self._is_new(state):
+            if (state.at in self.leaders or state.at in self.between) and not self._is_new(state):
                 return
             self.count += 1
-            if self.count > _INSNS_MOST:
-                self.fatal[state.at] = f"more than {_INSNS_MOST} instructions had to be followed"
+            if self.count > self.most:
+                self.fatal[state.at] = f"more than {self.most} instructions had to be followed"
                 self.work.clear()
                 return
             self.reached.add(state.at)
@@ -195,7 +221,8 @@ class _Verifier:
                     self.cyclic.add(state.at)
                 return False
         visits = self.visits[key] = self.visits.get(key, 0) + 1
-        if visits > (_PRECISE_AT_FIRST if self.count < _AT_FIRST else _PRECISE):
+        precise = self.precise if self.count < _AT_FIRST else min(self.precise, _PRECISE)
+        if visits > precise and state.at not in self.between:
             self.cyclic.add(state.at)
             compatible = [other for other in seen if other.keeps_as(state)]
             merged = state
@@ -315,7 +342,9 @@ class _Verifier:
         else:
             result = UNKNOWN
         # An address grows as a number does; it begins at most so far below its origin.
-        grows = isinstance(left, Pointer) and operand == "dst" and self.pointers.get(insn.at) != ""
+        # That of an address in the packet may be another in each round.
+        grows = isinstance(left, Pointer) and left.kind is not Kind.PACKET and operand == "dst"
+        grows = grows and self.pointers.get(insn.at) != ""
         place = ranges.add(left.offset, known(FAR)) if grows and isinstance(left, Pointer) else UNKNOWN
         self._note_sum(insn.at, place)
         if self.pointers.setdefault(insn.at, operand) != operand:
@@ -328,8 +357,7 @@ class _Verifier:
     def _moved(self, state: State, insn: Insn, pointer: Pointer, by: Range) -> Value:
         if pointer.kind is not Kind.PACKET or by.is_known or pointer.nullable:
             return moved(pointer, by)
-        if by.high > _PACKET_MOST or pointer.offset.slow < 0:
-            return UNSET
+        if by.high > _PACKET_MOST or pointer.offset.slow < 0 or pointer.of == SOMEWHERE:
+            return Pointer(Kind.PACKET, SOMEWHERE, known(0))
         # From here on another origin: how much is behind it is not known yet.
-        state.forget_pointers(insn.at + 1, Kind.PACKET)
-        return Pointer(Kind.PACKET, insn.at + 1, known(0))
+        return Pointer(Kind.PACKET, state.fresh_origin(), known(0))

@@ -10,7 +10,7 @@ from wbpf.bpf.user.isa import Class, Insn
 from wbpf.bpf.user.verifier.models import MapModel
 from wbpf.bpf.user.verifier.ranges import ALL, HALF, HALF32, UNKNOWN, Range, make
 from wbpf.bpf.user.verifier.state import State
-from wbpf.bpf.user.verifier.values import Pointer, Value
+from wbpf.bpf.user.verifier.values import Kind, Pointer, Value
 
 _LIMITS = {0, 0xFF, 511, 512, 4095, 4096, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, HALF - 1, HALF, ALL}
 _WITH_NUMBERS = (Class.JMP, Class.JMP32, Class.ALU, Class.ALU64)
@@ -46,7 +46,7 @@ class Widening:
     def _value(self, before: Value, after: Value) -> Value:
         if isinstance(before, Range) and isinstance(after, Range):
             return self._range(before, after)
-        if isinstance(before, Pointer) and isinstance(after, Pointer):
+        if isinstance(before, Pointer) and isinstance(after, Pointer) and after.kind is not Kind.PACKET:
             return replace(after, offset=self._range(before.offset, after.offset))
         return after
 
