@@ -77,6 +77,12 @@ HELPER(get_smp_processor_id)
     return cpu < 0 ? 0 : (uint64_t)cpu;
 }
 
+HELPER(get_numa_node_id)
+{
+    unsigned node = 0;
+    return WBPF_DIRECT(SYS_getcpu, NULL, &node, NULL, 0) < 0 ? 0 : node;
+}
+
 HELPER(get_current_pid_tgid)
 {
     return wbpf_current_ids();
@@ -169,6 +175,7 @@ static const struct {
     {5, ktime_get_ns},
     {7, get_prandom_u32},
     {8, get_smp_processor_id},
+    {42, get_numa_node_id},
     {14, get_current_pid_tgid},
     {15, get_current_uid_gid},
     {80, get_current_cgroup_id},

@@ -15,6 +15,8 @@ wbpf_helper wbpf_user_helper(int32_t number);
 wbpf_helper wbpf_user_map_helper(int32_t number);
 /* Of stacks: stack_helpers.c. */
 wbpf_helper wbpf_user_stack_helper(int32_t number);
+/* Of texts with values in them: text_helpers.c. */
+wbpf_helper wbpf_user_text_helper(int32_t number);
 /* bpf_tail_call: the entry of the program to go on with, or a negative errno. */
 uint64_t wbpf_user_tail_call(struct wbpf_env *env, uint64_t context, uint64_t map, uint64_t index,
                              uint64_t r4, uint64_t r5);

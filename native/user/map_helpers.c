@@ -5,9 +5,7 @@
 #include "user/syscalls.h"
 #include <errno.h>
 #include <linux/bpf.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define UNUSED __attribute__((unused))
 #define HELPER(name)                                                                                         \
@@ -247,55 +245,6 @@ HELPER(probe_read_str)
     return room;
 }
 
-/* ---- texts ---- */
-
-/* The three arguments by %d %u %x %i %lu %llx %p %s …; on standard error, as there is no trace pipe. */
-HELPER(trace_printk)
-{
-    char format[512], line[512], spec[16];
-    const uint64_t arguments[] = {r3, r4, r5};
-    size_t used = 0, next = 0, bytes = r2 < sizeof format ? r2 : sizeof format - 1;
-    memcpy(format, MEMORY(r1), bytes);
-    format[bytes] = 0;
-    for (const char *at = format; *at && used < sizeof line - 1;) {
-        size_t width = *at == '%' ? strcspn(at + 1, "diuxXpsc%") + 2 : 0;
-        size_t room = sizeof line - used;
-        if (!width || width >= sizeof spec - 2 || next == 3 || !at[width - 1] || at[1] == '%') {
-            line[used++] = *at;
-            at += at[0] == '%' && at[1] == '%' ? 2 : 1;
-            continue;
-        }
-        char kind = at[width - 1];
-        bool is_wide = memchr(at, 'l', width) != NULL;
-        uint64_t value = arguments[next++];
-        char text[128];
-        int written;
-        if (kind == 's') {
-            int64_t got = (int64_t)probe_read_str(env, ADDRESS(text), sizeof text, value, 0, 0);
-            written = snprintf(line + used, room, "%s", got < 0 ? "(fault)" : text);
-        } else {
-            size_t flags = 1 + strspn(at + 1, "-+ #0"), digits = strspn(at + flags, "0123456789");
-            flags = flags < sizeof spec - 7 ? flags : sizeof spec - 7;
-            flags += digits < 3 ? digits : 3; /* wider than the line */
-            memcpy(spec, at, flags);
-            memcpy(spec + flags, kind == 'c' ? "c" : "ll", 2);
-            spec[flags + (kind == 'c' ? 1 : 2)] = kind == 'c' ? 0 : kind == 'p' ? 'x' : kind;
-            spec[flags + 3] = 0;
-            bool is_signed = kind == 'd' || kind == 'i';
-            if (!is_wide && kind != 'p')
-                value = is_signed ? ANSWER((int32_t)value) : (uint32_t)value;
-            if (kind == 'c')
-                written = snprintf(line + used, room, "%c", (int)value);
-            else
-                written = snprintf(line + used, room, spec, value);
-        }
-        used += written < 0 ? 0 : (size_t)written < room ? (size_t)written : room - 1;
-        at += width;
-    }
-    line[used] = 0;
-    return write(STDERR_FILENO, line, used) < 0 ? ANSWER(-errno) : used;
-}
-
 static const struct {
     int32_t number;
     wbpf_helper function;
@@ -305,7 +254,6 @@ static const struct {
     {2, map_update_elem},
     {3, map_delete_elem},
     {4, probe_read},
-    {6, trace_printk},
     {12, wbpf_user_tail_call},
     {25, perf_event_output},
     {45, probe_read_str},
@@ -318,6 +266,7 @@ static const struct {
     {113, probe_read},
     {114, probe_read_str},
     {115, probe_read_str},
+    {148, probe_read},
     {130, ringbuf_output},
     {131, ringbuf_reserve},
     {132, ringbuf_submit},
@@ -338,5 +287,6 @@ wbpf_helper wbpf_user_map_helper(int32_t number)
         if (table[i].number == number)
             return table[i].function;
     wbpf_helper function = wbpf_user_stack_helper(number);
+    function = function ? function : wbpf_user_text_helper(number);
     return function ? function : wbpf_user_packet_helper(number);
 }

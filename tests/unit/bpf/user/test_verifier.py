@@ -76,6 +76,24 @@ def judge(code: bytes, context: Context = MEMORY) -> Verdict:
         + insn(0x0F, 1, 2)
         + insn(0x71, 0, 1)
         + EXIT,
+        # spilled before it is compared, and filled again
+        insn(0x79, 2, 1)
+        + insn(0x7B, 10, 2, -8)
+        + ZERO
+        + insn(0x35, 2, 0, 3, 64)
+        + insn(0x79, 3, 10, -8)
+        + insn(0x0F, 1, 3)
+        + insn(0x71, 0, 1)
+        + EXIT,
+        # if ((u32)n <= 40) memory[n & 63]: what is known of the low half
+        insn(0x79, 2, 1)
+        + ZERO
+        + insn(0x26, 2, 0, 4, 40)
+        + insn(0x57, 2, 0, 0, 63)
+        + insn(0x0F, 1, 2)
+        + insn(0x71, 0, 1, 23)
+        + EXIT
+        + EXIT,
         # the same of 32 bits: u32 n = memory[0]; u32 m = n; if (m < 64) memory[n]
         insn(0x61, 2, 1)
         + insn(0xBC, 3, 2)
@@ -303,6 +321,30 @@ def test_what_is_no_copy(between: bytes) -> None:
     compared = insn(0xBF, 3, 2) + between + ZERO + insn(0x35, 3, 0, 2, 64)
     code = insn(0xBF, 6, 1) + insn(0x79, 2, 1) + compared + insn(0x0F, 1, 2) + insn(0x71, 0, 1) + EXIT
     assert not judge(code).proof.complete
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        insn(0x72, 10, 0, -5, 1),  # a byte of it
+        insn(0x62, 10, 0, -8, 1),  # its half
+        insn(0xBF, 4, 10) + insn(0x07, 4, 0, 0, -8) + insn(0x7B, 4, 1),  # by another address
+        insn(0xB7, 4) + insn(0xDB, 10, 4, -8),  # atomically
+        insn(0xBF, 7, 2)
+        + insn(0xBF, 1, 10)
+        + insn(0x07, 1, 0, 0, -8)
+        + insn(0xB7, 2, 0, 0, 8)
+        + insn(0xBF, 3, 6)
+        + insn(0x85, 0, 0, 0, 112)
+        + insn(0xBF, 2, 7)
+        + insn(0xBF, 1, 6),  # by a helper
+    ],
+)
+def test_what_is_no_copy_in_the_stack(between: bytes) -> None:
+    spilled = insn(0xBF, 6, 1) + insn(0x79, 2, 1) + insn(0x7B, 10, 2, -8)
+    compared = ZERO + insn(0x35, 2, 0, 3, 64) + insn(0x79, 3, 10, -8)
+    assert judge(spilled + compared + insn(0x0F, 1, 3) + insn(0x71, 0, 1) + EXIT).proof.complete
+    assert not judge(spilled + between + compared + insn(0x0F, 1, 3) + insn(0x71, 0, 1) + EXIT).proof.complete
 
 
 def code_of(function: int, at: int) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wbpf.bpf.user.isa import FRAMES_MOST, Call, Class, Insn, Jump
+from wbpf.bpf.user.isa import FRAMES_MOST, STACK_BYTES, Call, Class, Insn, Jump
 from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.branches import refine
+from wbpf.bpf.user.verifier.copies import slot
 from wbpf.bpf.user.verifier.ranges import Range, known
 from wbpf.bpf.user.verifier.state import Frame, State
 from wbpf.bpf.user.verifier.values import SOMEWHERE, UNSET, Kind, Pointer, Value
@@ -90,13 +91,16 @@ class Control:
         registers[register] = value
         copies = self._verifier.copies[state.frame.entry].get(insn.at, {})
         for (copy, of), (more, is_whole) in copies.items():
-            other = registers[copy]
-            if of == register and isinstance(other, Range):
-                there = ranges.add(value, known(more))
-                both = (
-                    ranges.meet(other, there) if is_whole else ranges.meet_low(other, ranges.truncate(there))
-                )
-                registers[copy] = both or other
+            if of != register:
+                continue
+            there = ranges.add(value, known(more))
+            if copy >= 0:
+                registers[copy] = _met(registers[copy], there, is_whole=is_whole)
+                continue
+            offset, size = slot(copy)
+            held = state.frame.slots.get(STACK_BYTES + offset)
+            if held and held[0] == size:
+                state.frame.slots[STACK_BYTES + offset] = (size, _met(held[1], there, is_whole=is_whole))
 
     def _assume_null(self, state: State, jump: Jump, pointer: Pointer, *, taken: bool) -> bool:
         if jump not in (Jump.JEQ, Jump.JNE):
@@ -143,6 +147,15 @@ class Control:
             return False
         self.enter(state, entry, insn.next)
         return True
+
+
+def _met(copy: Value, there: Range, *, is_whole: bool) -> Value:
+    """What a copy can be when it is also in another range."""
+    if not isinstance(copy, Range):
+        return copy
+    if is_whole:
+        return ranges.meet(copy, there) or copy
+    return ranges.meet_low(copy, ranges.truncate(there)) or copy
 
 
 def _assume_room(state: State, jump: Jump, left: Pointer, right: Pointer, *, taken: bool) -> None:

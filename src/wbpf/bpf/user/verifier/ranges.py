@@ -280,8 +280,10 @@ def _zeros(a: Range) -> int:
 def both(a: Range, b: Range) -> Range:
     """Bitwise and."""
     alpha, beta = a.value | a.mask, b.value | b.mask
-    value = a.value & b.value
-    return make(value, alpha & beta & ~value, 0, min(a.high, b.high), -HALF, HALF - 1) or UNKNOWN
+    value, high = a.value & b.value, min(a.high, b.high)
+    if high <= ALL32:  # what is known of either low half holds for all of it
+        high = min(truncate(a).high, truncate(b).high)
+    return make(value, alpha & beta & ~value, 0, high, -HALF, HALF - 1) or UNKNOWN
 
 
 def either(a: Range, b: Range) -> Range:
