@@ -62,7 +62,7 @@ SEC("?xdp") int leaks(struct xdp_md *ctx)
 
 SEC("?xdp") int no_helper(struct xdp_md *ctx)
 {
-    return bpf_get_numa_node_id();
+    return bpf_jiffies64();
 }
 
 SEC("?socket") int not_its_helper(struct __sk_buff *ctx)
