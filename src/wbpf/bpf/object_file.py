@@ -16,6 +16,7 @@ from wbpf.bpf.kinds import MapType
 from wbpf.errors import FormatError
 
 _SYMBOL = Layout("<IBBHQQ")
+_ADDRESS_BYTES = 8
 _REL = Layout("<QQ")
 _SYMTAB, _RELOCATIONS, _PROGBITS = 2, 9, 1
 _EXECUTABLE = 4
@@ -88,6 +89,7 @@ class ObjectFile:
         core: by section, then by the offset of an instruction: its CO-RE relocation.
         btf: None if it has none.
         kconfig: variables of the kernel's configuration, which `links` refer to in section `.kconfig`.
+        initial: what maps begin with, of maps and of programs: map, number of the entry, name.
     """
 
     license: str = ""
@@ -101,6 +103,7 @@ class ObjectFile:
     btf: Btf | None = None
     ext: BtfExt | None = None
     kconfig: list[Extern] = field(default_factory=list)
+    initial: list[tuple[str, int, str]] = field(default_factory=list)
 
     @classmethod
     def parse(cls, elf: bytes) -> Self:
@@ -146,6 +149,7 @@ class ObjectFile:
         if ".BTF" in contents:
             self.btf = Btf.parse(contents[".BTF"])
             self.maps = _maps(self.btf)
+            self.initial = _initial(self.btf, symbols, self.links.get(".maps", {}))
             self._place_externs(self.btf, {one.name for one in symbols if one.is_weak})
             if ".BTF.ext" in contents:
                 self.ext = BtfExt.parse(contents[".BTF.ext"], self.btf)
@@ -218,6 +222,22 @@ def _maps(btf: Btf) -> list[MapDefinition]:
         entries, flags = numbers.get("max_entries", 0), numbers.get("map_flags", 0)
         pinned = bool(numbers.get("pinning"))
         found.append(MapDefinition(variable.name, numbers.get("type", 0), key, value, entries, flags, pinned))
+    return found
+
+
+def _initial(btf: Btf, symbols: list[Symbol], links: dict[int, Symbol]) -> list[tuple[str, int, str]]:
+    """What `.values = { [number] = &it }` of maps refers to."""
+    if not links:
+        return []
+    starts = sorted((one.value, one.name) for one in symbols if one.section == ".maps" and one.bytes)
+    found = []
+    for at, symbol in links.items():
+        start, name = max(one for one in starts if one[0] <= at)
+        variable = btf.find(name, Kind.VAR)
+        shape = btf.peel(variable.type) if isinstance(variable, Variable) else None
+        members = shape.members if isinstance(shape, Composite) else ()
+        values = next((one.bit_offset // 8 for one in members if one.name == "values"), at - start)
+        found.append((name, (at - start - values) // _ADDRESS_BYTES, symbol.name))
     return found
 
 

@@ -111,6 +111,16 @@ def test_tail_calls(both: Both) -> None:
     assert run(both, "call", bytes(64)) == 11
 
 
+def test_maps_that_begin_with_maps_and_programs(compiled: Compiled) -> None:
+    path = compiled("initial")
+    with Object.open(path) as kernel, UserObject.open(path) as user:
+        for one in (kernel, user):
+            one.load()
+            assert one.programs["root"].test_run(bytes(64)).result == 7
+            values = [int.from_bytes(one.maps[name][u32(0)], "little") for name in ("first", "second")]
+            assert values == [1, 2]
+
+
 def test_variables(both: Both) -> None:
     _, user = both
     user.variables["text"] = "seven"

@@ -204,6 +204,10 @@ class UserObject:
         specs = self._specs()
         for name, loaded in load_programs(specs, cached=self._cached, ahead=self._ahead).items():
             self.programs[name].loaded = loaded
+        for outer, number, name in self.file.initial:
+            it = self.maps[name] if name in self.maps else self.programs[name]
+            if isinstance(it, UserMap) or it.loaded is not None:
+                self.maps[outer].set_fd(number.to_bytes(4, "little"), it)
         self.loaded = True
 
     def translate(self, architectures: Iterable[str]) -> dict[str, bytes]:
@@ -386,7 +390,7 @@ def _map(definition: MapDefinition, btf: Btf | None) -> UserMap:
             if btf.peel(member.type).name == "bpf_spin_lock":
                 lock = member.bit_offset // 8
     value, inner = definition.value_bytes, (0, 0, 0)
-    if definition.type in _OF_MAPS:
+    if definition.type in _OF_MAPS or (definition.type == MapType.PROG_ARRAY and not value):
         value = 4
         inner = _inner(btf, definition.name)[:3] if btf is not None else inner
     return UserMap(
