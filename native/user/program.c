@@ -14,6 +14,9 @@
 #include <time.h>
 
 #define PROGRAMS_MOST 4096
+/* Of the thread's stack, for tail calls that are inside each other: enough for all that may be made of usual
+ * programs, and syscall_threads.c has room for it. */
+#define NESTED_MOST ((size_t)176 << 10)
 
 _Static_assert(offsetof(struct wbpf_env, frame) == 8, "slots.py");
 _Static_assert(offsetof(struct wbpf_env, stack_low) == 16, "slots.py");
@@ -231,6 +234,8 @@ uint64_t wbpf_user_nested_tail_call(struct wbpf_env *env, uint64_t context, uint
 {
     (void)r4, (void)r5;
     int error;
+    if ((uintptr_t)env - (uintptr_t)__builtin_frame_address(0) > NESTED_MOST)
+        return (uint64_t)-E2BIG;
     const wbpf_user_program *program = tail_target(env, map, index, &error);
     if (!program)
         return (uint64_t)error;

@@ -3,7 +3,8 @@
 `python -m tests.fuzz.programs SECONDS [FIRST]`. Programs that the kernel would take are damaged, and others
 are made of instructions at random, with addresses moved by numbers of all kinds. One that the verifier
 proves is run by an interpreter that knows the bounds of its memory, and as machine code; both have to agree.
-One that is run with checks may be stopped. Others use packets, maps and helpers: surroundings.py.
+One that is run with checks may be stopped. Others use packets, maps and helpers: surroundings.py; or values
+of maps without proofs: unproved.py.
 `python -m tests.fuzz.programs renew SECONDS` chooses the corpus anew, which a test runs.
 """
 
@@ -13,7 +14,7 @@ import random
 import sys
 from collections import Counter
 
-from tests.fuzz import surroundings
+from tests.fuzz import surroundings, unproved
 from tests.fuzz.running import main
 from tests.unit.bpf.user.interpreter import Machine
 from tests.unit.bpf.user.programs import MEMORY_BYTES, Maker, insn, wide
@@ -125,6 +126,9 @@ def one_case(rng: random.Random, told: Counter[str]) -> None:
     """Make a program; prove it and run it, or run it with checks."""
     if rng.random() < 0.3:
         surroundings.one_case(rng, told)
+        return
+    if rng.random() < 0.2:
+        unproved.one_case(rng, told)
         return
     make = damaged if rng.random() < 0.6 else wild
     memory = rng.randbytes(MEMORY_BYTES)

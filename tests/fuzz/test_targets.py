@@ -39,6 +39,7 @@ def test_programs() -> None:
     cases, told = fuzz(programs.one_case, 4, FIRST)
     assert cases > 5
     assert told["proved"] and told["not proved"] and told["stopped"] and told["guarded"]
+    assert told["values stopped"] and told["accesses"]
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])

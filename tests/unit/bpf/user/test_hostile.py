@@ -122,6 +122,22 @@ def test_programs_that_go_on_in_others_are_run_again_and_again() -> None:
         assert one.native.repeat(bytearray(512), 1 << 20, 1000)[:2] == expected
 
 
+@pytest.mark.parametrize(("deep", "expected"), [(1, {34}), (7, set(range(10, 30)))])
+def test_tail_calls_inside_each_other_have_so_much_of_the_stack(deep: int, expected: set[int]) -> None:
+    """A function goes on in the program itself, below others that fill their stacks."""
+    programs = loaded(UserMap.create("programs", MapType.PROG_ARRAY, 4, 4, 1))
+    count = loaded(UserMap.create("count", MapType.ARRAY, 4, 8, 1))
+    assert isinstance(programs.owner, UserMap) and isinstance(count.owner, UserMap)
+    counted = wide(2, 1, src=6) + insn(0xB7, 3, 0, 0, 1) + insn(0xDB, 2, 3)
+    fills = insn(0xBF, 6, 1) + insn(0xBF, 1, 10) + insn(0x07, 1, 0, 0, -512) + insn(0xB7, 2, 0, 0, 512)
+    fills += call(16) + insn(0xBF, 1, 6) + insn(0x85, 0, 1, 0, 1) + EXIT
+    program = load(counted + fills * deep + tail(0) + EXIT, programs, count)
+    assert program.is_proved
+    programs.owner.native.update(bytes(4), program.native.id().to_bytes(4, "little"))
+    program.run(bytearray(512))
+    assert int.from_bytes(count.owner[bytes(4)], "little") in expected
+
+
 def test_rings_are_given_back_though_what_is_called_goes_on_elsewhere() -> None:
     """A program that may be stopped is not called while a ring is drained."""
     programs = loaded(UserMap.create("programs", MapType.PROG_ARRAY, 4, 4, 1))
