@@ -5,6 +5,7 @@
  * window's place, and ends the guest.
  */
 #include "windows.h"
+#include "maps/maps.h"
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -153,6 +154,10 @@ int64_t wbpf_guest_map_window(wbpf_guest *guest, int32_t of_map, bool writable)
     }
     if (entry->window)
         return entry->window;
+    if (writable && entry->map->user && !wbpf_user_map_is_open(entry->map->user)) {
+        wbpf_guest_refuse(guest, false, "constants and locks can't be mapped to be written");
+        return -EPERM;
+    }
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t bytes = (info->value_bytes + 7ull) / 8 * 8 * info->max_entries;
     bytes = (bytes + page - 1) / page * page;

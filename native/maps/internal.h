@@ -52,6 +52,7 @@ struct wbpf_user_map {
     wbpf_user_map_spec spec; /* a copy: the shared one may be overwritten by others */
     int fd;
     uint32_t users;
+    bool frozen; /* proofs go by its values: nobody changes them through this handle any more */
     uint8_t *values;
     size_t stride, cpu_stride; /* from one value to the next; from one processor's to the next's */
     /* Of hashes. */

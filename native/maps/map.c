@@ -218,6 +218,16 @@ void wbpf_user_map_facts(const wbpf_user_map *map, wbpf_user_map_spec *out)
     *out = map->spec;
 }
 
+void wbpf_user_map_freeze(wbpf_user_map *map)
+{
+    __atomic_store_n(&map->frozen, true, __ATOMIC_RELEASE);
+}
+
+bool wbpf_user_map_is_open(const wbpf_user_map *map)
+{
+    return !load_word(&map->frozen) && map->spec.lock_offset == WBPF_USER_MAP_NO_LOCK;
+}
+
 int wbpf_user_map_fd(const wbpf_user_map *map)
 {
     return map->fd;
@@ -362,6 +372,8 @@ static int validate_lock(const wbpf_user_map *map, uint64_t flags)
 
 static int update(wbpf_user_map *map, const void *key, const void *value, uint64_t flags, bool all)
 {
+    if (load_word(&map->frozen))
+        return -EPERM;
     if (map->kind->push && !key)
         return map->kind->push(map, value, flags);
     if (!map->kind->update)

@@ -40,6 +40,11 @@ void wbpf_user_map_close(wbpf_user_map *map);
 /* One more who has to close it. */
 wbpf_user_map *wbpf_user_map_share(wbpf_user_map *map);
 
+/* From now on updates through this handle are -EPERM. */
+void wbpf_user_map_freeze(wbpf_user_map *map);
+/* Whether its values may be in the memory of somebody else, who writes what he likes: they are neither frozen
+ * nor have they locks. */
+bool wbpf_user_map_is_open(const wbpf_user_map *map);
 void wbpf_user_map_facts(const wbpf_user_map *map, wbpf_user_map_spec *out);
 int wbpf_user_map_fd(const wbpf_user_map *map);
 /* What maps of maps know it by: the same in all processes. */

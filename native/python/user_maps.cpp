@@ -126,6 +126,8 @@ class UserMap
         return nb::bytes(values + offset, bytes);
     }
 
+    void freeze() { wbpf_user_map_freeze(map_); }
+
     void set_row(uint64_t offset, nb::bytes content)
     {
         uint32_t stride;
@@ -193,6 +195,7 @@ void bind_user_maps(nb::module_ &m)
         .def("id", &UserMap::id)
         .def("row", &UserMap::row, "offset"_a, "count"_a,
              nb::sig("def row(self, offset: int, count: int) -> bytes"))
+        .def("freeze", &UserMap::freeze)
         .def("set_row", &UserMap::set_row, "offset"_a, "content"_a)
         .def("wait", &UserMap::wait, "seen"_a, "timeout_ns"_a,
              nb::sig("def wait(self, seen: int, timeout_ns: int) -> tuple[bool, int]"))

@@ -13,7 +13,9 @@ import pytest
 from tests.integration.user.conftest import HERE
 from tests.integration.wasm.guests import module_of
 from tests.integration.wasm.launched import LOAD, OPEN
+from wbpf.bpf.kinds import MapType
 from wbpf.bpf.user.attach import Traced
+from wbpf.bpf.user.maps import UserMap
 from wbpf.bpf.user.objects import UserObject
 from wbpf.build import compile_bpf
 from wbpf.errors import BpfError
@@ -152,3 +154,22 @@ def test_what_a_clock_runs_ends_too(path: Path) -> None:
         while one.variables["rounds"] <= 1 << 20 and time.monotonic() < end_s:
             time.sleep(0.01)
         assert link.detach().stopped
+
+
+def test_nobody_changes_what_proofs_go_by(path: Path, tmp_path: Path) -> None:
+    """As the kernel freezes constants: neither a module nor a file does."""
+    with UserObject(path.read_bytes(), "checks") as one:
+        other = UserMap(".rodata", MapType.ARRAY, 4, 8, 1, flags=1 << 7)
+        other.make(tmp_path / "constants")
+        with pytest.raises(BpfError, match="is an object's own"):
+            one.maps[".rodata"].reuse(other)
+        other = UserMap("locks", MapType.ARRAY, 4, 8, 1)
+        other.make(tmp_path / "locks")
+        with pytest.raises(BpfError, match="its kind, sizes or flags are others"):
+            one.maps["locks"].reuse(other)
+        for program in one.programs.values():
+            program.autoload = program.name == "far"
+        one.load()
+        with pytest.raises(BpfError, match="Operation not permitted"):
+            one.maps[".rodata"][KEY] = bytes(8)
+        assert one.variables["constant"] == 7

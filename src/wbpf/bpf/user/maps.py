@@ -32,6 +32,10 @@ class HasId(Protocol):
         ...
 
 
+#: How sections are called whose values programs are proved by.
+CONSTANTS = (".rodata", ".kconfig")
+
+
 class UserMap(Map):
     """A map in memory that several processes share. It is there once `create` or `open` made it.
 
@@ -180,13 +184,17 @@ class UserMap(Map):
         what = f"map {self.name!r} can't be reused"
         if self.fd >= 0:
             raise BpfError(what, "it is made already", "do it before load()")
+        if self.name.startswith(CONSTANTS):
+            raise BpfError(what, "what its programs are proved by is an object's own")
         found = (
             other
             if isinstance(other, UserMap)
             else self.open(other.fileno() if isinstance(other, Map) else other)
         )
-        mine = (self.kind, self.key_bytes, self.element_bytes, self.entries, self.flags, self.inner)
-        its = (found.kind, found.key_bytes, found.element_bytes, found.entries, found.flags, found.inner)
+        mine, its = (
+            (one.kind, one.key_bytes, one.element_bytes, one.entries, one.flags, one.lock_offset, one.inner)
+            for one in (self, found)
+        )
         if its != mine:
             raise BpfError(what, "its kind, sizes or flags are others")
         self._have(found.native)

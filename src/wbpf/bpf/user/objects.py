@@ -23,7 +23,7 @@ from wbpf.bpf.user.blobs import key_of, pack
 from wbpf.bpf.user.contexts import context_of, prepare, program_type
 from wbpf.bpf.user.kconfig import kconfig_bytes
 from wbpf.bpf.user.linking import Linker
-from wbpf.bpf.user.maps import NO_LOCK, UserMap
+from wbpf.bpf.user.maps import CONSTANTS, NO_LOCK, UserMap
 from wbpf.bpf.user.program import (
     LoadedMap,
     ProgramSpec,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced, UserLink
 
 _KCONFIG = ".kconfig"
-_CONSTANTS = (".rodata", _KCONFIG)
 _READ_ONLY = 1 << 7  # BPF_F_RDONLY_PROG
 _OF_MAPS = {MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS}
 
@@ -266,7 +265,10 @@ class UserObject:
         found: list[LoadedMap] = []
         inner: list[LoadedMap] = []
         for name, one in self.maps.items():
-            constant = one[bytes(4)] if name.startswith(_CONSTANTS) else None
+            constant = None
+            if name.startswith(CONSTANTS):
+                one.native.freeze()
+                constant = one[bytes(4)]
             like = -1
             if one.kind in _OF_MAPS and self.file.btf is not None:
                 like = len(self.maps) + len(inner)
@@ -399,7 +401,7 @@ def _map(definition: MapDefinition, btf: Btf | None) -> UserMap:
         definition.key_bytes,
         value,
         definition.entries,
-        definition.flags | (_READ_ONLY if definition.name.startswith(_CONSTANTS) else 0),
+        definition.flags | (_READ_ONLY if definition.name.startswith(CONSTANTS) else 0),
         lock_offset=lock,
         inner=inner,
         key_type=key_type,
