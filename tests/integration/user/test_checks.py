@@ -163,7 +163,7 @@ def test_nobody_changes_what_proofs_go_by(path: Path, tmp_path: Path) -> None:
         other.make(tmp_path / "constants")
         with pytest.raises(BpfError, match="is an object's own"):
             one.maps[".rodata"].reuse(other)
-        other = UserMap("locks", MapType.ARRAY, 4, 8, 1)
+        other = UserMap("locks", MapType.ARRAY, 4, 8, 1, flags=1 << 10)
         other.make(tmp_path / "locks")
         with pytest.raises(BpfError, match="its kind, sizes or flags are others"):
             one.maps["locks"].reuse(other)
@@ -173,3 +173,23 @@ def test_nobody_changes_what_proofs_go_by(path: Path, tmp_path: Path) -> None:
         with pytest.raises(BpfError, match="Operation not permitted"):
             one.maps[".rodata"][KEY] = bytes(8)
         assert one.variables["constant"] == 7
+
+
+@pytest.mark.parametrize(("flags", "status"), [(1, 51), (0, 50)])
+def test_locks_are_not_in_what_a_module_may_write(
+    path: Path, tmp_path: Path, flags: int, status: int
+) -> None:
+    window = f"""(call $exit (i32.sub (i32.wrap_i64 (i64.shr_s (call $map_window
+        (call $map_find (local.get $o) (i32.const 512) (i32.const 5)) (i32.const {flags}))
+        (i64.const 63))) (i32.const 50)))"""
+    imported = '(import "wbpf" "map_window" (func $map_window (param i32 i32) (result i64)))'
+    named = '(data (i32.const 512) "locks")'
+    module = tmp_path / "app.wasm"
+    code = module_of(f"{OPEN} {LOAD} {window}", path.read_bytes(), extra=named, imports=imported)
+    module.write_bytes(code.wasm)
+    argv = ["--checks", "--backend", "user", str(module), "--", "true"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "wbpf.cli", "run", *argv],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == status, ran.stderr
