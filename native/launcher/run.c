@@ -19,8 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GRACE_MS   1000
-#define KERNEL_BTF "/sys/kernel/btf/vmlinux"
+#define GRACE_MS    1000
+#define TOGETHER_MS 200 /* signals in so short a time are one: timeout(1) sends its own twice */
+#define KERNEL_BTF  "/sys/kernel/btf/vmlinux"
 
 /* struct wbpf_filter of wbpf/filter.bpf.h. */
 struct filter {
@@ -41,6 +42,7 @@ struct launch {
     wbpf_guest *guest;
     wbpf_guest_end end;
     struct printer printer;
+    int64_t signalled_ms;   /* when the last signal came that counts */
     int over_fd, signal_fd; /* readable when the guest has ended; signals that came */
     struct filter filter;
     bool keeps_stdout; /* for events alone: the guest's own text goes to standard error */
@@ -359,7 +361,7 @@ static int take_signals(sigset_t *before)
 }
 
 /* Until the descriptor is readable (true), a signal came (its number), or the time is over; -1: no limit. */
-static bool wait_for(const struct launch *launch, int fd, int64_t until_ms, int *signal)
+static bool wait_for(struct launch *launch, int fd, int64_t until_ms, int *signal)
 {
     for (;;) {
         struct pollfd both[2] = {{.fd = fd, .events = POLLIN}, {.fd = launch->signal_fd, .events = POLLIN}};
@@ -368,7 +370,9 @@ static bool wait_for(const struct launch *launch, int fd, int64_t until_ms, int 
         int found = poll(both, 2, until_ms < 0 ? -1 : left < 0 ? 0 : left > 1 << 30 ? 1 << 30 : (int)left);
         if (found > 0 && both[0].revents)
             return true;
-        if (found > 0 && read(launch->signal_fd, &info, sizeof info) == sizeof info) {
+        if (found > 0 && read(launch->signal_fd, &info, sizeof info) == sizeof info &&
+            now_ms() - launch->signalled_ms >= TOGETHER_MS) {
+            launch->signalled_ms = now_ms();
             *signal = (int)info.ssi_signo;
             return false;
         }
@@ -379,7 +383,7 @@ static bool wait_for(const struct launch *launch, int fd, int64_t until_ms, int 
 
 /* As Guest.wait() of src/wbpf/wasm/guest.py: the guest's end, or a signal or the end of its time and what it
  * does within a second's grace. */
-static bool wait_for_end(const struct launch *launch, int *signal)
+static bool wait_for_end(struct launch *launch, int *signal)
 {
     uint64_t duration_ns = launch->arguments.duration_ns;
     int64_t until_ms = duration_ns ? now_ms() + (int64_t)((duration_ns + 999999) / 1000000) : -1;

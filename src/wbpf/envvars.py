@@ -57,6 +57,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _program() -> str:
+    """The script's name, or that of the package that `python -m` runs."""
+    path = Path(sys.argv[0] if sys.argv else "")
+    name = path.parent.name if path.stem == "__main__" else path.stem
+    return name.lstrip(".-")[:63] if name not in ("", "-c") else "python"
+
+
 DIR = EnvVar(
     "WBPF_DIR",
     Path,
@@ -68,7 +75,7 @@ HOST = EnvVar("WBPF_HOST", str, lambda: os.uname().nodename, "the host's name", 
 SERVICE = EnvVar(
     "WBPF_SERVICE",
     str,
-    lambda: Path(sys.argv[0] or "python").stem,
+    _program,
     "the program's name",
     "name of this service in traces",
 )

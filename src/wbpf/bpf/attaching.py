@@ -73,7 +73,7 @@ _XDP_ATTACH = 37
 _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_EBPF, _ETH_P_ALL = 50, 52, 3
 _AIMED = {Kind.TP_BTF, Kind.FENTRY, Kind.FEXIT, Kind.FMOD_RET, Kind.LSM, Kind.FREPLACE}
 _RETURNS = {Kind.KRETPROBE, Kind.KRETPROBE_MULTI, Kind.KRETSYSCALL, Kind.URETPROBE}
-_ENOTSUPP = -524  # ENOTSUPP, which user space has no name for
+ENOTSUPP = -524  # ENOTSUPP, which user space has no name for
 _NO_FUNCTION = (-errno.ENOENT, -errno.EINVAL, -errno.EADDRNOTAVAIL)
 
 
@@ -318,7 +318,7 @@ class Attaching:
         if kind in (Kind.KPROBE_MULTI, Kind.KRETPROBE_MULTI) and error in (-errno.EOPNOTSUPP, -errno.EINVAL):
             why = "needs kprobes by the function tracer (CONFIG_FPROBE, kernel 5.18)"
             return self._failed(where, why, "use kprobe with several targets")
-        if kind in _AIMED and error in (_ENOTSUPP, -errno.EOPNOTSUPP, -errno.EBUSY, -errno.ENODEV):
+        if kind in _AIMED and error in (ENOTSUPP, -errno.EOPNOTSUPP, -errno.EBUSY, -errno.ENODEV):
             why = "needs trampolines at kernel functions (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)"
             return self._failed(where, f"{why}: {_native.bpf_strerror(error)}", "use a tracepoint, or kprobe")
         if self._cookie and error in (-errno.EOPNOTSUPP, -errno.EINVAL) and kind is Kind.RAW_TRACEPOINT:

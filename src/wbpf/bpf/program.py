@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wbpf import _native
-from wbpf.bpf.attaching import Attaching
+from wbpf.bpf.attaching import ENOTSUPP, Attaching
 from wbpf.bpf.links import Link
 from wbpf.bpf.target import Kind, kind_of, parse_targets, section_target
 from wbpf.errors import BpfError
@@ -131,6 +132,9 @@ class Program:
         error, result, duration_ns, out, context_out = _native.bpf_program_run(
             self.fileno(), data, context, repeat, data_room, context_room
         )
+        if error in (-errno.EOPNOTSUPP, ENOTSUPP):
+            why = "the kernel has no test runs of such programs"
+            raise BpfError(f"program {self.name!r} can't be run", why, "run it in user space")
         self._check("run", error)
         return TestRun(result, out, context_out, duration_ns)
 

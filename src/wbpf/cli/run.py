@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,9 @@ FLAGS = {
         ),
         Flag("checks", "", "In user space, run also what is not proved to be safe, with checks as it runs."),
         Flag("btf", "FILE|ARCHIVE", "The kernel's BTF, where the kernel has none itself."),
-        Flag("allow", "KINDS", "Grant what the module asks for: all, or programs,attach,fs,network,env."),
+        Flag(
+            "allow", "KINDS", "Grant what it asks for: all, or programs,attach,fs,network,env; native apart."
+        ),
         Flag("memory", "MIB", "Memory that it may use, in place of what its manifest says."),
         Flag("deadline", "TIME", "How long it may compute without waiting; 0s: without end."),
         Flag("verbose", "", "Show what it logs, and all of a verifier's words.", "v"),
@@ -48,6 +51,8 @@ FLAGS = {
         Flag("help", "", "Show the module's flags; needs no privileges.", "h"),
     )
 }
+#: Signals in so short a time are one, as in native/launcher/run.c.
+_TOGETHER_S = 0.2
 _OUTPUTS = ("columns", "json", "yaml")
 _HEAD = "Usage: wbpf run [OPTIONS] MODULE [PARAMETERS] [-- ARGUMENTS | -- COMMAND]"
 
@@ -310,8 +315,16 @@ class _TerminatedError(KeyboardInterrupt):
     """SIGTERM, which ends a module as Ctrl-C does."""
 
 
-def _terminate(*_: object) -> None:
-    raise _TerminatedError
+class _Signals:
+    """SIGINT and SIGTERM as exceptions; `timeout` sends its own twice, which counts once."""
+
+    def __init__(self) -> None:
+        self._last_s = -_TOGETHER_S
+
+    def __call__(self, number: int, _: object) -> None:
+        last_s, self._last_s = self._last_s, time.monotonic()
+        if self._last_s - last_s >= _TOGETHER_S:
+            raise _TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _status_of(signalled: KeyboardInterrupt) -> int:
@@ -320,7 +333,10 @@ def _status_of(signalled: KeyboardInterrupt) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command and print its errors."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+    signals = _Signals()
+    before = signal.signal(signal.SIGTERM, signals)
+    if takes_interrupts := signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signals)
     try:
         status = run(arguments)
     except WbpfError as error:
@@ -336,6 +352,8 @@ def main(arguments: Sequence[str]) -> int:
         status = ended_by(error)
     finally:
         signal.signal(signal.SIGTERM, before)
+        if takes_interrupts:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TypeAlias
 
-from wbpf import _native
+from wbpf import _native, envvars
 from wbpf.errors import AccessError, ConfigError, SegmentError, WbpfError
 
 _Options: TypeAlias = tuple[str | None, str | None, str | None, int, int]
@@ -27,7 +27,7 @@ def open(
     to no cost.
 
     Args:
-        service: name of the service; `$WBPF_SERVICE`, else the program's name.
+        service: name of the service; `$WBPF_SERVICE`, else the script's name.
         host: name of the host; `$WBPF_HOST`, else the host's name.
         directory: of this machine's hosts; `$WBPF_DIR`, else /dev/shm/wbpf-UID.
         size_mib: of a segment that is made; `$WBPF_SEGMENT_MB`, else 64.
@@ -40,7 +40,7 @@ def open(
     """
     global _opened
     options = (
-        service,
+        service or envvars.SERVICE.read(),
         host,
         None if directory is None else os.fspath(directory),
         0 if size_mib is None else _size(size_mib),

@@ -100,16 +100,27 @@ def test_a_module_that_does_not_end_is_ended(started: Started) -> None:
     began = time.monotonic()
     assert started.without_python(path, "--duration", "200ms").returncode == 0
     assert 1.1 < time.monotonic() - began < 5
-    for signals, least_s in (([signal.SIGTERM], 0.9), ([signal.SIGINT, signal.SIGINT], 0.0)):
+    for signals, least_s in (([signal.SIGTERM], 0.9), ([signal.SIGINT, signal.SIGINT], 0.3)):
         process = subprocess.Popen([str(WBPF), "run", path], stdout=subprocess.PIPE, env=started.environment)
         assert process.stdout is not None and process.stdout.readline() == b"up\n"
         began = time.monotonic()
         for number in signals:
             process.send_signal(number)
-            time.sleep(0.05)
+            time.sleep(0.3)
         assert process.wait(20) == 128 + signals[-1]
         assert least_s < time.monotonic() - began < least_s + 3
         process.stdout.close()
+
+
+def test_the_two_signals_of_timeout_are_one(started: Started) -> None:
+    path = started.module(text_of(body=PATIENT))
+    assert started.run(PYTHON, path, "--duration", "100ms").returncode == 5
+    for command in (PYTHON, [str(WBPF)]):
+        words = ["timeout", "--preserve-status", "2", *command, "run", path]
+        done = subprocess.run(
+            words, stdout=subprocess.PIPE, text=True, env=started.environment, check=False, timeout=20
+        )
+        assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "up\nbye\n")
 
 
 def test_an_ignored_signal_stays_ignored(started: Started) -> None:

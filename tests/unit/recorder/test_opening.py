@@ -45,6 +45,26 @@ def test_open_takes_what_the_environment_says(tmp_path: Path, monkeypatch: pytes
     assert wbpf.enabled("warn")
 
 
+def test_the_service_is_the_script_or_the_package(tmp_path: Path) -> None:
+    text = "import wbpf; wbpf.open(host='h'); print(wbpf.recorder.segment_path())"
+    package = tmp_path / "shop"
+    package.mkdir()
+    for path in (tmp_path / "stock.py", package / "__main__.py"):
+        path.write_text(text)
+    environment = {**os.environ, "WBPF_DIR": str(tmp_path / "segments"), "PYTHONPATH": str(tmp_path)}
+    environment.pop("WBPF_SERVICE", None)
+    for words, name in ((["stock.py"], "stock"), (["-m", "shop"], "shop"), (["-c", text], "python")):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{tmp_path}/segments/h/{name}.seg\n"
+
+
 def test_open_again_is_fine_with_the_same_arguments_alone(tmp_path: Path) -> None:
     wbpf.open("shop", directory=tmp_path, size_mib=1)
     wbpf.open("shop", directory=str(tmp_path), size_mib=1)
