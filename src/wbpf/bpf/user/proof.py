@@ -32,6 +32,8 @@ class Proof:
         lookups: calls of bpf_map_lookup_elem that need no call.
         helpers: numbers of those that are called in place of others, for the program's context.
         context_loads: loads of addresses from the context, and where those are in the memory behind it.
+        zeroed: bytes of functions' frames that may be read before they are written, as bits by entry: as in
+            the kernel since 6.3 that is allowed, but what was there before is nobody's to see.
     """
 
     complete: bool = False
@@ -41,3 +43,4 @@ class Proof:
     lookups: dict[int, ArrayLookup] = field(default_factory=dict)
     helpers: dict[int, int] = field(default_factory=dict)
     context_loads: dict[int, int] = field(default_factory=dict)
+    zeroed: dict[int, int] = field(default_factory=dict)

@@ -133,6 +133,12 @@ class _Body:
         if self._proof.complete:
             self._emit(f"  %low = alloca [{STACK_BYTES} x i8], align 16")
             self._emit(f"  %fp = getelementptr i8, ptr %low, i64 {STACK_BYTES}")
+            zeroed = self._proof.zeroed.get(self._function.entry, 0)
+            for at in range(0, STACK_BYTES, 8):
+                if zeroed >> at & 0xFF:
+                    self._emit(
+                        f"  store i64 0, ptr {self._value(f'getelementptr i8, ptr %low, i64 {at}')}, align 8"
+                    )
         elif self._main:
             self._emit(f"  %fp = bitcast ptr {self._env(Env.FRAME)} to ptr")
         else:

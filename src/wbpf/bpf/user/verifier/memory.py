@@ -26,6 +26,8 @@ class Surroundings:
 
     def __init__(self, context: Context, maps: list[MapModel], callbacks: Callbacks) -> None:
         self.context, self.maps, self.callbacks = context, maps, callbacks
+        #: bytes of frames that are read although they may not have been written: a bit for each, by function
+        self.zeroed: dict[int, int] = {}
 
     def extent(self, state: State, pointer: Pointer) -> tuple[int, int]:
         """Where the object that an address points to begins and ends, from the address's origin."""
@@ -78,8 +80,8 @@ class Surroundings:
         if base.kind is Kind.STACK:
             frame = state.frames[base.of]
             low, high = base.offset.slow + off + STACK_BYTES, base.offset.shigh + off + STACK_BYTES
-            if not frame.is_written(low, high - low + size):
-                return of_bits(bits), "it reads bytes of the stack that were never written"
+            if unwritten := frame.unwritten(low, high - low + size):
+                self.zeroed[frame.entry] = self.zeroed.get(frame.entry, 0) | unwritten
             return (frame.read(low, size), "") if low == high else (of_bits(bits), "")
         if base.kind is Kind.CONTEXT and not self.context.memory:
             return self._load_field(base, off, size)

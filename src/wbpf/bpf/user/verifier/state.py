@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
+from wbpf.bpf.user.verifier import ranges
 from wbpf.bpf.user.verifier.names import Join, Match
 from wbpf.bpf.user.verifier.ranges import UNKNOWN, Range, known, of_bits
 from wbpf.bpf.user.verifier.values import NULLS, UNSET, Kind, Pointer, Unset, Value
@@ -93,13 +94,27 @@ class Frame:
             if entry and place + entry[0] > at:
                 del self.slots[place]
 
-    def is_written(self, at: int, size: int) -> bool:
-        bits = ((1 << size) - 1) << at
-        return self.written & bits == bits
+    def unwritten(self, at: int, size: int) -> int:
+        """A bit for each byte there that may not have been written."""
+        return ((1 << size) - 1) << at & ~self.written
 
     def read(self, at: int, size: int) -> Value:
         entry = self.slots.get(at)
-        return entry[1] if entry and entry[0] == size else of_bits(8 * size)
+        if entry and entry[0] == size:
+            return entry[1]
+        # Parts of what was stored, as far as it is known.
+        value, place = known(0), at
+        while place < at + size:
+            start = next((n for n in range(place, place - 8, -1) if n in self.slots), place)
+            width, stored = self.slots.get(start, (0, UNSET))
+            if start + width <= place or not isinstance(stored, Range):
+                return of_bits(8 * size)
+            count = min(start + width, at + size) - place
+            part = ranges.truncate(ranges.shift_right(stored, known(8 * (place - start)), 64), 8 * count)
+            part = ranges.shift_left(part, known(8 * (place - at)), 64) if place > at else part
+            value = ranges.either(value, part) if place > at else part
+            place += count
+        return value
 
 
 class State:

@@ -163,6 +163,7 @@ class _Verifier:
         proof.pointers = {at: which for at, which in self.pointers.items() if which}
         proof.lookups = {at: lookup for at, lookup in self.lookups.items() if lookup and at not in self.fatal}
         proof.helpers = dict(self.around.context.helpers)
+        proof.zeroed = self.around.zeroed
         proof.context_loads = {at: place for at, place in self.context_loads.items() if place is not None}
         proof.bounded = Loops(self.flow, self.added, self.cyclic, self.count).bounded
         for function in self.flow.functions.values():
