@@ -133,7 +133,7 @@ def test_the_command_says_how_many_runs_were_ended(path: Path, tmp_path: Path) -
     module = tmp_path / "app.wasm"
     module.write_bytes(module_of(f"{OPEN} {LOAD} {attach}", path.read_bytes(), extra=named).wasm)
     script = "import os, time; [os.getpgid(0) for n in range(3)]; time.sleep(9)"
-    given = ["--duration", "1500ms", str(module), "--", sys.executable, "-I", "-S", "-c", script]
+    given = ["--duration", "4s", str(module), "--", sys.executable, "-I", "-S", "-c", script]
     ended, refused = (
         subprocess.run(
             [sys.executable, "-m", "wbpf.cli", "run", "--checks", "--backend", backend, *given],
