@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
@@ -162,13 +163,13 @@ def test_time_of_what_helpers_call_is_limited(array: LoadedMap) -> None:
     program = load(looped + rounds, checks=False)
     begin_s = time.monotonic()
     assert program.run(bytearray(512), fuel=1 << 20).value == (1 << 64) - 7  # E2BIG
-    assert time.monotonic() - begin_s < 1
+    assert time.monotonic() - begin_s < 10  # else it would take hours
     each = wide(1, 0, src=5) + function(2, 4) + insn(0xB7, 3) + insn(0xB7, 4) + call(164) + EXIT
     inside = each + wide(1, 0, src=5) + function(2, 5) + insn(0xB7, 3) + insn(0xB7, 4) + call(164)
     nested = load(inside + ZERO + EXIT + ZERO + EXIT, array, checks=False)
     begin_s = time.monotonic()
     assert nested.run(bytearray(512), fuel=1 << 16).value < 3000
-    assert time.monotonic() - begin_s < 1
+    assert time.monotonic() - begin_s < 10  # else it would take hours
 
 
 def test_widths_of_printed_numbers_are_limited(capfd: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +177,6 @@ def test_widths_of_printed_numbers_are_limited(capfd: pytest.CaptureFixture[str]
     stored = wide(1, int.from_bytes(text[:8], "little")) + insn(0x7B, 10, 1, -16)
     stored += wide(1, int.from_bytes(text[8:], "little")) + insn(0x7B, 10, 1, -8)
     code = stored + insn(0xBF, 1, 10) + insn(0x07, 1, 0, 0, -16) + insn(0xB7, 2, 0, 0, 16)
-    begin_s = time.monotonic()
-    load(code + insn(0xB7, 3, 0, 0, 5) + call(6) + EXIT).run(bytearray(512))
-    assert time.monotonic() - begin_s < 0.2
-    assert capfd.readouterr().err == "5".rjust(200)
+    refused = load(code + insn(0xB7, 3, 0, 0, 5) + call(6) + EXIT).run(bytearray(512))
+    assert refused.value == (1 << 64) - errno.EINVAL
+    assert capfd.readouterr().err == ""
