@@ -8,7 +8,7 @@ from struct import Struct as Layout
 from wbpf.bpf.btf import Relocation
 from wbpf.bpf.btf.ext import LineInfo
 from wbpf.bpf.object_file import ObjectFile, ProgramDefinition, Symbol
-from wbpf.bpf.user.isa import POISON, Wide
+from wbpf.bpf.user.isa import POISON, Call, Wide
 from wbpf.bpf.user.types import Sources
 from wbpf.errors import BpfError
 
@@ -70,10 +70,15 @@ class Linker:
             target = text_at // 8 + symbol.value // 8 + imm + 1
             _INSN.pack_into(code, at, opcode, registers, off, target - at // 8 - 1)
             return
+        if opcode == _CALL and not symbol.section:  # a program that comes there is refused
+            _INSN.pack_into(code, at, opcode, Call.KFUNC << 4, 0, 0)
+            return
         if opcode != _WIDE:
             raise self._lacks(symbol, "an instruction can't refer to it")
         high = 0
-        if symbol.section == _TEXT:
+        if not symbol.section and symbol.is_weak:  # bpf_ksym_exists()
+            kind, low = Wide.NUMBER, 0
+        elif symbol.section == _TEXT:
             kind, low = Wide.CODE, text_at // 8 + (symbol.value + imm) // 8 - at // 8 - 1
         elif symbol.section == ".maps" and symbol.name in self._slots:
             kind, low = Wide.MAP_INDEX, self._slots[symbol.name]

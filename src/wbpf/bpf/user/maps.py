@@ -18,6 +18,7 @@ from wbpf.bpf.user.verifier import MapModel
 from wbpf.errors import BpfError
 
 NO_LOCK = 0xFFFFFFFF
+READ_ONLY = 1 << 7  # BPF_F_RDONLY_PROG
 _RINGS = {MapType.RINGBUF, MapType.PERF_EVENT_ARRAY}
 _RING_AT = 4096  # WBPF_SHARED_RING_OFFSET
 _RING_SIZE = 1  # BPF_RB_RING_SIZE
@@ -156,7 +157,8 @@ class UserMap(Map):
         size = self.element_bytes
         lock = -1 if self.lock_offset == NO_LOCK else self.lock_offset
         kind, key, entries = self.kind, self.key_bytes, self.entries
-        return MapModel(self.name, kind, key, size, entries, constant, inline, inner, lock)
+        read_only = bool(self.flags & READ_ONLY)
+        return MapModel(self.name, kind, key, size, entries, constant, inline, inner, lock, read_only)
 
     def resize(self, *, value_bytes: int = 0, entries: int = 0) -> None:
         """Change its size before it is made; 0 leaves it as it is."""

@@ -23,7 +23,7 @@ from wbpf.bpf.user.blobs import key_of, pack
 from wbpf.bpf.user.contexts import context_of, prepare, program_type
 from wbpf.bpf.user.kconfig import kconfig_bytes
 from wbpf.bpf.user.linking import Linker
-from wbpf.bpf.user.maps import CONSTANTS, NO_LOCK, UserMap
+from wbpf.bpf.user.maps import CONSTANTS, NO_LOCK, READ_ONLY, UserMap
 from wbpf.bpf.user.program import (
     LoadedMap,
     ProgramSpec,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from wbpf.bpf.user.attach import Traced, UserLink
 
 _KCONFIG = ".kconfig"
-_READ_ONLY = 1 << 7  # BPF_F_RDONLY_PROG
 _OF_MAPS = {MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS}
 
 
@@ -401,7 +400,7 @@ def _map(definition: MapDefinition, btf: Btf | None) -> UserMap:
         definition.key_bytes,
         value,
         definition.entries,
-        definition.flags | (_READ_ONLY if definition.name.startswith(CONSTANTS) else 0),
+        definition.flags | (READ_ONLY if definition.name.startswith(CONSTANTS) else 0),
         lock_offset=lock,
         inner=inner,
         key_type=key_type,

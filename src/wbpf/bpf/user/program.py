@@ -146,11 +146,11 @@ def verify_program(name: str, spec: ProgramSpec) -> Verified:
         BpfError: it can't be proved, or needs what user space does not have.
     """
     insns = resolve_calls(decode(spec.code))
-    if wrong := _wrong_call(insns, len(spec.maps)):
+    if wrong := _wrong_reference(insns, len(spec.maps)):
         raise BpfError(f"program {name!r} can't be loaded", spec.said(wrong.at, wrong.why))
-    # As in the kernel, what can't be reached may call helpers that there are not.
-    missing = _missing_helpers(insns)
-    insns = [replace(insn, imm=POISON) if insn.at in missing else insn for insn in insns]
+    # As in the kernel, what can't be reached may call what there is not.
+    missing = _missing(insns)
+    insns = [replace(insn, src=Call.HELPER, imm=POISON) if insn.at in missing else insn for insn in insns]
     flow = analyse(insns)
     verdict = verify(flow, spec.context, [one.model for one in spec.maps])
     # What a checked program may write is no place for addresses that others rely on.
@@ -243,8 +243,8 @@ def _ready(spec: ProgramSpec, code: bytes, part: Part) -> UserProgram:
     return UserProgram(native, spec, code, part)
 
 
-def _missing_helpers(insns: list[Insn]) -> dict[int, str]:
-    """Calls of helpers that user space does not have, and why each can't be made."""
+def _missing(insns: list[Insn]) -> dict[int, str]:
+    """Calls of what user space does not have, and why each can't be made."""
     missing = {}
     for insn in insns:
         called = insn.opcode == 0x85 and insn.src == Call.HELPER and insn.imm not in (12, POISON)
@@ -252,14 +252,14 @@ def _missing_helpers(insns: list[Insn]) -> dict[int, str]:
             name = helper_name(insn.imm)
             name = name if name.startswith("number ") else f"bpf_{name}"
             missing[insn.at] = f"there is no helper {name} in user space"
+        elif insn.opcode == 0x85 and insn.src == Call.KFUNC:
+            missing[insn.at] = "there are no kernel functions in user space"
     return missing
 
 
-def _wrong_call(insns: list[Insn], maps: int) -> Problem | None:
+def _wrong_reference(insns: list[Insn], maps: int) -> Problem | None:
     """The first instruction that needs what is not there."""
     for insn in insns:
-        if insn.opcode == 0x85 and insn.src == Call.KFUNC:
-            return Problem(insn.at, "there are no kernel functions in user space")
         if insn.is_wide and insn.src not in (Wide.NUMBER, Wide.CODE):
             linked = insn.src in (Wide.MAP_INDEX, Wide.MAP_INDEX_VALUE)
             if not linked or insn.imm & 0xFFFFFFFF >= maps:

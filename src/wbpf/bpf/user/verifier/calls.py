@@ -17,6 +17,7 @@ from wbpf.bpf.user.verifier.values import UNSET, Kind, Pointer, Unset, Value
 if TYPE_CHECKING:
     from wbpf.bpf.user.verifier.verifier import _Verifier as Verifier
 
+_CHANGES = {2, 3, 87, 88}  # update, delete, push, pop
 _LOOKUP, _FOR_EACH, _DRAIN = 1, 164, 209
 TAIL_CALL = 12
 _LOCK, _UNLOCK = 93, 94
@@ -207,7 +208,9 @@ class _Call:
         kinds = _KINDS.get(self.insn.imm)
         if self.model.kind not in kinds if kinds else self.model.kind in _WITHOUT_KEYS:
             raise _Refused(f"map {self.model.name!r} is of a type that it is not for")
-        if self.insn.imm in (2, 3) and (self.model.constant is not None or self.model.kind in _OF_MAPS):
+        if self.insn.imm in _CHANGES and not self.model.is_writable:
+            raise _Refused(f"map {self.model.name!r} can't be changed by programs")
+        if self.insn.imm in (2, 3) and self.model.kind in _OF_MAPS:
             raise _Refused(f"map {self.model.name!r} can't be changed by programs")
 
     def _memory(self, n: int, value: Value, arg: Arg, sized: Arg) -> None:
@@ -289,7 +292,7 @@ class _Call:
             known(0),
             model.value_bytes,
             nullable=nullable,
-            writable=model.constant is None,
+            writable=model.is_writable,
             found=found,
         )
 
@@ -317,7 +320,7 @@ class _Call:
         if self.insn.imm == _FOR_EACH:
             key = Pointer(Kind.MEMORY, self.insn.at + 1, known(0), self.model.key_bytes, writable=False)
             found = self.insn.at + 1 if self.model.lock >= 0 else 0
-            writable = self.model.constant is None
+            writable = self.model.is_writable
             value = Pointer(
                 Kind.VALUE, self.slot, known(0), self.model.value_bytes, writable=writable, found=found
             )

@@ -55,6 +55,7 @@ class MapModel:
         constant: its only value, if programs can't change it.
         inner: which of the maps those in this one are like, for maps of maps.
         lock: where its values have a bpf_spin_lock, which only its helpers use; -1: nowhere.
+        read_only: programs may not change it (BPF_F_RDONLY_PROG).
         inline: its values lie in one row, so many bytes apart, so that lookups need no call; 0: not so.
     """
 
@@ -67,6 +68,12 @@ class MapModel:
     inline: int = 0
     inner: int = -1
     lock: int = -1
+    read_only: bool = False
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether programs may change it."""
+        return not self.read_only and self.constant is None
 
 
 class Arg(Enum):

@@ -299,7 +299,7 @@ class _Verifier:
             case Wide.MAP_INDEX:
                 return Pointer(Kind.MAP, low, known(0))
         model = self.maps[low]
-        return Pointer(Kind.VALUE, low, known(high), model.value_bytes, writable=model.constant is None)
+        return Pointer(Kind.VALUE, low, known(high), model.value_bytes, writable=model.is_writable)
 
     def _alu(self, state: State, insn: Insn) -> Value:
         code, wide = insn.code, insn.cls is Class.ALU64
