@@ -134,7 +134,7 @@ class Program:
         )
         if error in (-errno.EOPNOTSUPP, ENOTSUPP):
             why = "the kernel has no test runs of such programs"
-            raise BpfError(f"program {self.name!r} can't be run", why, "run it in user space")
+            raise BpfError(f"program {self.name!r} can't be run", why, "run it in user space", error=error)
         self._check("run", error)
         return TestRun(result, out, context_out, duration_ns)
 
