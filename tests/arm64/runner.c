@@ -58,7 +58,7 @@ static void answer(uint64_t value)
 
 static void make_map(void)
 {
-    uint64_t said[6];
+    uint64_t said[9];
     get(said, sizeof said);
     wbpf_user_map_spec spec = {.kind = (uint32_t)said[0],
                                .key_bytes = (uint32_t)said[1],
@@ -66,6 +66,9 @@ static void make_map(void)
                                .entries = (uint32_t)said[3],
                                .flags = (uint32_t)said[4],
                                .lock_offset = (uint32_t)said[5],
+                               .inner_kind = (uint32_t)said[6],
+                               .inner_key_bytes = (uint32_t)said[7],
+                               .inner_value_bytes = (uint32_t)said[8],
                                .cpus = 2};
     DEMAND(map_count < MOST && wbpf_user_map_create(&spec, -1, &maps[map_count]) == 0);
     map_count++;

@@ -46,7 +46,7 @@ class Script:
         specs = {program.name: program.program.spec for program in one.programs.values()}
         for name, there in one.maps.items():
             kind = (there.kind, there.key_bytes, there.element_bytes, there.entries, there.flags)
-            self._say("map", *kind, there.lock_offset)
+            self._say("map", *kind, there.lock_offset, *there.inner)
             self._maps[name] = len(self._maps)
             if there.kind == MapType.ARRAY:
                 for row in range(there.entries):
