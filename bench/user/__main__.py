@@ -15,6 +15,7 @@ from bench.user.opensnoop import opensnoop_rows
 from bench.user.python_sites import python_site_rows
 from bench.user.sites import site_rows
 from bench.user.translated import measure
+from bench.user.verified import verifier_rows
 
 PEER = "rbpf's JIT compiler, which checks nothing"
 NATIVE = "the same source, compiled by clang -O2 for this machine"
@@ -34,6 +35,7 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
     yield from opensnoop_rows(3 if options.quick else 20)
     yield from python_site_rows(3 if options.quick else 21)
     yield from map_rows(3 if options.quick else 20)
+    yield from verifier_rows(10_000 if options.quick else 1_000_000)
 
 
 def program_rows(samples: dict[str, list[float]]) -> list[Row]:
