@@ -40,9 +40,11 @@ def refused() -> dict[str, object]:
 
 
 def main() -> None:
-    servers = [socket.create_server(("127.0.0.1", 0))]
-    servers.append(socket.create_server(("::1", 0), family=socket.AF_INET6))
+    servers: list[socket.socket] = []
     for line in sys.stdin:
+        if not servers:  # sockets stay in the cgroup that they were made in: by now it is the right one
+            servers.append(socket.create_server(("127.0.0.1", 0)))
+            servers.append(socket.create_server(("::1", 0), family=socket.AF_INET6))
         what, *numbers = line.split()
         if what == "refused":
             done = [refused()]
